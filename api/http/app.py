@@ -111,12 +111,17 @@ def create_api() -> FastAPI:
 @contextlib.asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
-    background = threading.Thread(target=service.run_in_background, name="models", daemon=True)
-    background.start()
+    background = [
+        threading.Thread(target=service.run_in_background, name="models", daemon=True),
+        threading.Thread(target=service.keep_discarding_thumbnails, name="caches", daemon=True),
+    ]
+    for thread in background:
+        thread.start()
     yield
     service.close()
     # Loading models can't be interrupted, so do not wait longer.
-    background.join(_CLOSE_SECONDS)
+    for thread in background:
+        thread.join(_CLOSE_SECONDS)
 
 
 def _build_routes(app: FastAPI) -> None:

@@ -68,6 +68,8 @@ _LOOK_SECONDS, _RETRY_SECONDS = 0.5, 10.0
 _CHECK_SECONDS = 1.0
 # Searches of one caller that may run at once on a small machine.
 _SEARCHES_AT_ONCE = 8
+# How often a server looks for thumbnails of what another one purged.
+_THUMBNAILS_SECONDS = 600.0
 # How long requests may keep using replaced models.
 _LONGEST_REQUEST_SECONDS = 60.0
 
@@ -303,6 +305,17 @@ class Service:
             except Exception as error:  # noqa: BLE001 - the loaded models keep answering
                 _log.error("the home's new models can't be loaded: %s", error)
                 pause = _RETRY_SECONDS
+
+    def keep_discarding_thumbnails(self) -> None:
+        """Delete thumbnails of unknown contents now and every few minutes until the service
+        closes."""
+        while True:
+            try:
+                self.purging.discard_unknown_thumbnails()
+            except RegardError as error:
+                _log.warning("thumbnails of unknown contents have to wait: %s", error)
+            if self._closing.wait(_THUMBNAILS_SECONDS):
+                return
 
     def _follow(self) -> None:
         """If another pipeline is live, load it while the current one answers, then replace

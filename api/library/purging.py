@@ -90,6 +90,10 @@ class Purging:
             except RegardError as error:
                 _log.warning("files without assets have to wait: %s", error)
 
+    def discard_unknown_thumbnails(self) -> None:
+        """Delete thumbnails of this home whose contents other servers purged, or imports removed."""
+        self._thumbnails.keep_only(self._uploads.known_contents)
+
     def discard_unused(self, names: Sequence[str]) -> None:
         """Delete the files of uploads that have become no asset, unless another asset needs them."""
         if names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -162,6 +162,12 @@ class SqlUploads:
         with self._database.reading() as connection:
             statement = select(exists().where(has_path([path])))
             return bool(connection.execute(statement).scalar_one())
+
+    def known_contents(self, digests: Sequence[str]) -> set[str]:
+        """Those of some SHA-256 digests that are of contents."""
+        digest = schema.content.c.sha256
+        with self._database.reading() as connection:
+            return set(connection.execute(select(digest).where(digest.in_(digests))).scalars())
 
     def waiting_originals(
         self, collection: str, *, failed: bool = False, analysed: bool = False

@@ -19,7 +19,7 @@ import threading
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Protocol
@@ -114,14 +114,22 @@ class Thumbnails:
 
         Raises StoreUnavailable if the shared ones can't be deleted.
         """
-        folder = self._path(sha256, "256").parent
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            for name in os.listdir(folder):
-                _remove(folder / name)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        _remove_folder(self._path(sha256, "256").parent)
         if self._shared is not None:
             self._shared.discard(sha256)
+
+    def keep_only(self, known: Callable[[Sequence[str]], Collection[str]]) -> None:
+        """Delete all variants of contents that are not `known`; shared ones stay.
+
+        `known` gets some hashes, and returns those that are.
+        """
+        try:
+            for shelf in _entries(self._folder):
+                hashes = [one.name for one in _entries(shelf.path) if _SHA256.fullmatch(one.name)]
+                for sha256 in set(hashes).difference(known(hashes) if hashes else ()):
+                    _remove_folder(Path(shelf.path, sha256))
+        except OSError as error:
+            self._warn(error)
 
     def _path(self, sha256: str, variant: str) -> Path:
         if not _SHA256.fullmatch(sha256):
@@ -161,7 +169,10 @@ class Thumbnails:
                 finally:
                     self._evicting.release()
         except OSError as error:
-            _logger.warning("the thumbnail cache %s can't be written: %s", self._folder, error)
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        _logger.warning("the thumbnail cache %s can't be written: %s", self._folder, error)
 
     def _evict(self) -> None:
         """Delete the oldest files until the rest fits, and what killed writers left."""
@@ -231,6 +242,15 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
             return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
+
+
+def _remove_folder(folder: Path) -> None:
+    """Delete a folder of files, unless another one is being written there."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        for name in os.listdir(folder):
+            _remove(folder / name)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _remove(path: str | Path) -> None:

@@ -229,6 +229,10 @@ class Served:
             if path.is_file()
         }
 
+    def thumbnails(self) -> list[str]:
+        """The paths of the thumbnails that purges delete at once."""
+        return [str(path) for path in (self.home / "thumbnails").rglob("*") if path.is_file()]
+
 
 class Shelf:
     """A collection, and short ways to fill and look at it."""

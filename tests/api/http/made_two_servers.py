@@ -60,3 +60,6 @@ class ServedByTwo(Served):
     def originals(self) -> dict[str, bytes]:
         originals = self._bucket.objects(f"{_PREFIX}/originals/")
         return {key.rpartition("/")[2][:64]: data for key, data in originals.items()}
+
+    def thumbnails(self) -> list[str]:
+        return self._bucket.object_keys(f"{_PREFIX}/thumbnails/")

@@ -285,6 +285,26 @@ def test_servers_share_thumbnails_until_they_are_purged(
     assert thumbnails_of(bucket, sha256) == []
 
 
+def test_a_server_deletes_its_thumbnails_of_what_another_one_purged(
+    two_servers: list[Served],
+) -> None:
+    one, two = two_servers
+    shelf = one.shelf()
+    kept, purged = shelf.add(png("red"), png("blue"))
+    for asset in (kept, purged):
+        assert two.client.assets.thumbnail(asset.id)
+    assert len(two.thumbnails()) >= 2
+    shelf.client.assets.delete(purged.id)
+    shelf.client.trash.empty(shelf.name)
+    # Otherwise it would take ten minutes.
+    two.restart(kill=False)
+    deadline = time.monotonic() + WAIT
+    while any(f"/{purged.sha256}/" in path for path in two.thumbnails()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert any(f"/{kept.sha256}/" in path for path in two.thumbnails())
+
+
 def thumbnails_of(bucket: Bucket, sha256: str) -> list[str]:
     return bucket.object_keys(f"library/thumbnails/{sha256[:2]}/{sha256}/")
 

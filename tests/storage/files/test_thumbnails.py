@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -174,6 +175,24 @@ def test_discarding_forgets_one_content(tmp_path: Path) -> None:
     assert cache.find(OTHER, "256") == b"a picture"
     assert not (tmp_path / SHA[:2] / SHA).exists()
     assert cache.get(SHA, "256", Maker()) == b"a picture"
+
+
+def test_only_those_of_known_contents_are_kept(tmp_path: Path) -> None:
+    cache = Thumbnails(tmp_path)
+    for sha256 in (SHA, OTHER):
+        for variant in ("256", "crop-0,0,1,1-512"):
+            cache.get(sha256, variant, Maker())
+    asked: list[str] = []
+
+    def known(hashes: Sequence[str]) -> list[str]:
+        asked.extend(hashes)
+        return [one for one in hashes if one == OTHER]
+
+    cache.keep_only(known)
+    assert sorted(asked) == sorted((SHA, OTHER))
+    assert {file.parent.name for file in files(tmp_path)} == {OTHER}
+    assert len(files(tmp_path)) == 2
+    Thumbnails(tmp_path / "none").keep_only(known)
 
 
 def test_the_oldest_go_when_it_grows(tmp_path: Path) -> None:
