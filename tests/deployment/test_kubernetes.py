@@ -7,9 +7,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import httpx
 import kubernetes_validate
 import pytest
 import yaml
+from made_library import regard
+from made_server import Server
+
+from regard.api.http.service import DEFAULT_VIDEO_BYTES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DOCUMENTS: list[dict[str, Any]] = list(
@@ -51,6 +56,32 @@ def test_servers_are_replaced_without_a_gap() -> None:
     }
     assert paths == {"readiness": "/readyz", "liveness": "/healthz"}
     assert BY_KIND["Service"]["spec"]["selector"] == {"app": "regard"}
+
+
+def test_probes_are_answered(tmp_path: Path) -> None:
+    """As Kubernetes sends them: to the address of the pod, which is no name of the server."""
+    (server,) = PODS["Deployment"]["containers"]
+    words = [word for word in server["args"] if not word.startswith(("serve", "--port", "--home"))]
+    assert regard("keys", "create", "operator", "--scope", "admin", "--home", tmp_path).code == 0
+    with Server(tmp_path, *words) as running, httpx.Client(base_url=running.url) as client:
+        for kind in ("startup", "readiness", "liveness"):
+            probe = server[f"{kind}Probe"]["httpGet"]
+            headers = {"Host": "10.1.2.3:8420"}
+            headers |= {one["name"]: one["value"] for one in probe.get("httpHeaders", [])}
+            assert client.get(probe["path"], headers=headers).status_code == 200, kind
+
+
+def test_uploads_on_their_way_have_room() -> None:
+    """The largest is a video of 10 GiB."""
+    folder = BY_KIND["ConfigMap"]["data"]["TMPDIR"]
+    pod = PODS["Deployment"]
+    (name,) = (
+        mount["name"]
+        for mount in pod["containers"][0]["volumeMounts"]
+        if mount["mountPath"] == folder
+    )
+    (volume,) = (volume for volume in pod["volumes"] if volume["name"] == name)
+    assert int(volume["emptyDir"]["sizeLimit"].removesuffix("Gi")) > DEFAULT_VIDEO_BYTES >> 30
 
 
 def test_commands_are_known_to_regard() -> None:
