@@ -23,6 +23,7 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 REGARD = ("regard", "regard-gpu")
 SETTINGS = {
     *("REGARD_HOME", "REGARD_DATABASE_URL", "REGARD_DATABASE_PASSWORD_FILE"),
+    "REGARD_VECTORS",
     registry.FOLDER_VARIABLE,
     "FORWARDED_ALLOW_IPS",  # uvicorn's own
 }
@@ -131,6 +132,13 @@ def test_regard_waits_for_the_database_it_is_given() -> None:
     # From 18 on the image refuses a volume at /var/lib/postgresql/data.
     assert int(postgres["image"].removeprefix("pgvector/pgvector:pg")) >= 18
     assert postgres["volumes"] == ["database:/var/lib/postgresql"]
+
+
+def test_vectors_are_in_files_unless_another_engine_is_chosen() -> None:
+    for name in REGARD:
+        assert SERVICES[name]["environment"]["REGARD_VECTORS"] == "${REGARD_VECTORS:-faiss}"
+    # The default image has the extras of both; see the Dockerfile.
+    assert SERVICES["postgres"]["image"].startswith("pgvector/")
 
 
 def test_commands_are_known_to_regard() -> None:
