@@ -47,7 +47,7 @@ from regard.storage.vectors.rows import (
 )
 
 _POSITION_ID, _NO_CONTENT = 0, -1
-# Milvus' limit for the hits of a search and the rows of a query.
+# Milvus' limit for the hits of a search, the queries in it, and the rows of a query.
 _MOST = 16_384
 # Ids in an expression; parsing takes 6 us each.
 _LISTED = 8_192
@@ -334,7 +334,7 @@ class MilvusIndex(VectorIndex):
         """
         unfinished = []
         breadth = {"ef": min(max(2 * limit, _BREADTH * (4 if expression else 1)), 2 * _MOST)}
-        step = max(1, _ANSWER_HITS // limit)
+        step = max(1, min(_ANSWER_HITS // limit, self._page))
         for start in range(0, len(pending), step):
             places = pending[start : start + step]
             with self._client() as client:

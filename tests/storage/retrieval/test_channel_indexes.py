@@ -28,7 +28,7 @@ from catalog_samples import (
     unit,
 )
 from sqlalchemy import select, update
-from vector_oracle import LISTED
+from vector_oracle import LISTED, as_rows
 
 from regard.core.catalog import ChannelQuery, Neighbours
 from regard.core.errors import HomeError, IndexMismatch, NotFound
@@ -37,6 +37,7 @@ from regard.core.records import Channel, Float32Array
 from regard.storage.database import schema
 from regard.storage.retrieval import channel_indexes
 from regard.storage.retrieval.channel_indexes import ChannelIndexes
+from regard.storage.vectors.engine import IndexIdentity
 from regard.storage.vectors.segments import index as vector_index
 from regard.storage.vectors.segments.index import SegmentedIndex
 from regard.storage.vectors.segments.state import SegmentLimits
@@ -263,6 +264,7 @@ def test_snapshots_are_continued(home: Home) -> None:
     assert {channel["applied_through"] for channel in stats.values()} == {home.counts()["change"]}
 
 
+@on_all_engines
 def test_an_older_catalog_was_restored(home: Home, tmp_path: Path) -> None:
     fill(home)
     indexes = home.indexes()
@@ -309,6 +311,39 @@ def test_lost_or_damaged_files_are_mended_by_rebuild(home: Home) -> None:
         assert finding.in_index
         home.indexes().rebuild()
         assert home.indexes().verify() == []
+
+
+@on_all_engines
+def test_an_index_that_lacks_and_alters_rows_is_mended_by_rebuild(home: Home) -> None:
+    """Its position is right, so that only `verify` finds it."""
+    fill(home)
+    indexes = home.indexes()
+    indexes.catch_up()
+    indexes.snapshot()
+    assert indexes.verify() == []
+    stored = home.pipeline.channels[REGION]
+    identity = IndexIdentity(
+        home.catalog.uuid, home.pipeline.fingerprint, REGION.space, REGION.kind, stored.dimension
+    )
+    rows = [row for row in home.vectors() if row.channel_id == stored.id]
+    ids = np.array([row.id for row in rows[2:]])
+    vectors = np.stack([np.frombuffer(row.vector, "<f2") for row in rows[2:]])
+    vectors[0] = -vectors[0]
+    other = home.engine().create(identity)
+    other.fill([as_rows(ids, vectors)], through=home.counts()["change"])
+    other.snapshot()
+    damaged = home.indexes()
+    assert [finding.message for finding in damaged.verify()] == [
+        f"2 embeddings are not in the index {REGION}",
+        f"1 vectors of the index {REGION} differ",
+    ]
+    damaged.rebuild()
+    mended = home.indexes()
+    assert mended.verify() == []
+    report = mended.measure_recall()
+    assert {one.kind for one in report.channels} == {"image", "region", "caption"}
+    assert all(one.is_exact or one.at_10.value > 0.95 for one in report.channels)
+    assert mended.last_recall() == report
 
 
 @also_with_lists

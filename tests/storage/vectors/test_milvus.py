@@ -181,6 +181,18 @@ def test_filtered_searches_are_exact_before_graphs_are_built_and_afterwards(
         truth.check_search(index, unit_rows(rng, 2), 10, allowed)
 
 
+def test_more_queries_than_a_request_takes(engine: VectorEngine) -> None:
+    """Milvus takes 64 MB and 16,384 queries at once."""
+    rng = np.random.default_rng(8)
+    for dimension, count in ((4096, 5000), (8, 20_000)):
+        of = identity(dimension, space=f"of {dimension}")
+        index, truth = engine.open(of), Truth(dimension)
+        vectors, ids = unit_rows(rng, 5, dimension), np.arange(1, 6)
+        add(index, ids, vectors)
+        truth.add(ids, vectors)
+        truth.check_search(index, unit_rows(rng, count, dimension), 2)
+
+
 def test_searches_go_on_while_another_process_replaces_the_index(engine: VectorEngine) -> None:
     index, query = engine.open(identity()), unit_rows(np.random.default_rng(1), 1)
     step(index, 1)
