@@ -51,7 +51,7 @@ def served(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def shelf(served: Served, bucket: Bucket) -> Iterator[Shelf]:
     yield served.shelf()
-    bucket.failing, bucket.is_away = 0.0, False
+    bucket.failing, bucket.hangs, bucket.is_away = 0.0, 0.0, False
 
 
 def original(shelf: Shelf, id: str) -> bytes:
@@ -67,10 +67,12 @@ def stored(bucket: Bucket, *pictures: bytes) -> int:
     return sum(key.rpartition("/")[2][:64] in digests for key in keys)
 
 
-def live_through_a_life(shelf: Shelf, bucket: Bucket, count: int) -> None:
-    """Upload, search, trash, restore and purge photographs while 5 % of all requests fail."""
+def live_through_a_life(shelf: Shelf, bucket: Bucket, count: int, hangs: float = 0.0) -> None:
+    """Upload, search, trash, restore and purge photographs while 5 % of all requests fail, a
+    quarter of them without an answer for `hangs` seconds if it is above 0."""
     pictures = [png("red" if number % 2 else "blue") for number in range(count)]
     bucket.failing, bucket.failed = 0.05, 0
+    bucket.hangs, bucket.hung = hangs, 0
     ids = []
     for start in range(0, count, 10):
         ids += [asset.id for asset in shelf.add(*pictures[start : start + 10])]
@@ -97,6 +99,7 @@ def live_through_a_life(shelf: Shelf, bucket: Bucket, count: int) -> None:
     for number in kept[:10]:
         assert original(shelf, ids[number]) == pictures[number]
     assert bucket.failed > count // 10
+    assert bucket.hung or not hangs
 
 
 def test_a_few_dozen_photographs_survive_failing_requests(shelf: Shelf, bucket: Bucket) -> None:
@@ -104,8 +107,11 @@ def test_a_few_dozen_photographs_survive_failing_requests(shelf: Shelf, bucket: 
 
 
 @pytest.mark.campaign
-def test_500_photographs_survive_failing_requests(shelf: Shelf, bucket: Bucket) -> None:
-    live_through_a_life(shelf, bucket, 500)
+@pytest.mark.timeout(1800)
+def test_500_photographs_survive_requests_that_fail_or_time_out(
+    shelf: Shelf, bucket: Bucket
+) -> None:
+    live_through_a_life(shelf, bucket, 500, hangs=20.0)
 
 
 def test_a_video_in_the_bucket_is_found_shown_and_played(
