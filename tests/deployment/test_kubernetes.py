@@ -59,7 +59,7 @@ def test_servers_are_replaced_without_a_gap() -> None:
 
 
 def test_probes_are_answered(tmp_path: Path) -> None:
-    """As Kubernetes sends them: to the address of the pod, which is no name of the server."""
+    """As Kubernetes sends them: to the address of the pod, unless they name a host."""
     (server,) = PODS["Deployment"]["containers"]
     words = [word for word in server["args"] if not word.startswith(("serve", "--port", "--home"))]
     assert regard("keys", "create", "operator", "--scope", "admin", "--home", tmp_path).code == 0
