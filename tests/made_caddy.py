@@ -19,10 +19,10 @@ CADDY = Path(sys.executable).with_name("caddy")
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that stay free: none of those that the system gives to connections of clients."""
+    """Ports that stay free: none that the system gives to connections of clients, or Ray to workers."""
     free: list[int] = []
     while len(free) < count:
-        port = random.SystemRandom().randrange(15_000, 32_000)
+        port = random.SystemRandom().randrange(20_000, 32_000)
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             free.append(port)
     return free
