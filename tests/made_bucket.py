@@ -25,7 +25,8 @@ class Bucket:
     `failing` is the share of requests that fail: a third is answered 503, a third is carried out
     and then loses its answer, and a third breaks off halfway. With `hangs` above 0, as many as each
     of these are carried out and not answered for so many seconds. While `is_away`, all
-    connections are cut. `denied` are keys that nobody may read, with the code of the error; the
+    connections are cut. Each request takes `slow` seconds more, and `most_at_once` is how many were
+    answered at the same time. `denied` are keys that nobody may read, with the code of the error; the
     empty key is the listing. `requests` counts the requests by method, `reads` names the keys that
     were read, and `listings` counts the pages that were listed.
     """
@@ -33,6 +34,8 @@ class Bucket:
     def __init__(self, failing: float = 0.0, seed: int = 0) -> None:
         self.failing = failing
         self.hangs = 0.0
+        self.slow = 0.0
+        self.most_at_once = self._at_once = 0
         self.is_away = False
         self.denied: dict[str, str] = {}
         self.requests: dict[str, int] = {}
@@ -77,6 +80,18 @@ class Bucket:
 
         return s3_backends["123456789012"]["aws"]
 
+    @contextlib.contextmanager
+    def _slowly(self) -> Iterator[None]:
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            self._ended.wait(self.slow)
+            yield
+        finally:
+            with self._lock:
+                self._at_once -= 1
+
     def _next_failure(self) -> int | None:
         with self._lock:
             if self._random.random() >= self.failing:
@@ -108,6 +123,10 @@ class Bucket:
             protocol_version = "HTTP/1.1"
 
             def _forward(self) -> None:
+                with bucket._slowly():
+                    self._answer()
+
+            def _answer(self) -> None:
                 if bucket.is_away:
                     self.close_connection = True
                     return

@@ -10,10 +10,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from itertools import compress
 
 from regard.core.errors import RegardError, StoreUnavailable
+from regard.photos.buckets import is_object
 from regard.storage.assets.editing import Purged, SqlAssetEditing
 from regard.storage.assets.uploads import SqlUploads
 from regard.storage.database.catalog import Catalog
@@ -26,6 +29,8 @@ _log = logging.getLogger(__name__)
 # SQLite lets others write between two portions; they look for a chance ten times a second.
 _PAUSE_SECONDS = 0.1
 _LEFT_FILES_SECONDS = 600.0
+# Files in a bucket that are deleted at once.
+_DELETED_AT_ONCE = 8
 
 
 class Purging:
@@ -108,14 +113,28 @@ class Purging:
             self._thumbnails.discard(name[:SHA256_DIGITS])
 
     def _delete(self, names: Sequence[str]) -> None:
-        done = []
-        try:
-            for name in names:
+        errors: list[StoreUnavailable] = []
+
+        def is_discarded(name: str) -> bool:
+            if errors:
+                return False
+            try:
                 self.discard_unneeded(name)
-                done.append(name)
-        except StoreUnavailable as error:
+            except StoreUnavailable as error:
+                errors.append(error)
+                return False
+            return True
+
+        if names and is_object(self._originals.path_of(names[0])):
+            # A bucket takes some requests for each, and may be slow to answer.
+            with ThreadPoolExecutor(_DELETED_AT_ONCE) as threads:
+                outcomes = list(threads.map(is_discarded, names))
+        else:
+            outcomes = [is_discarded(name) for name in names]
+        done = list(compress(names, outcomes))
+        if errors:
             # They stay noted, and are deleted later.
-            _log.warning("%d files are to be deleted later: %s", len(names) - len(done), error)
+            _log.warning("%d files are to be deleted later: %s", len(names) - len(done), errors[0])
         # The network may deliver a young object after it was deleted: that one is deleted again.
         limit = time.time() - LEFTOVER_SECONDS
         self._uploads.forget_originals([name for name in done if announced_at(name) < limit])

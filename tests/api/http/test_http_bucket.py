@@ -51,7 +51,7 @@ def served(bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def shelf(served: Served, bucket: Bucket) -> Iterator[Shelf]:
     yield served.shelf()
-    bucket.failing, bucket.hangs, bucket.is_away = 0.0, 0.0, False
+    bucket.failing, bucket.hangs, bucket.slow, bucket.is_away = 0.0, 0.0, 0.0, False
 
 
 def original(shelf: Shelf, id: str) -> bytes:
@@ -112,6 +112,16 @@ def test_500_photographs_survive_requests_that_fail_or_time_out(
     shelf: Shelf, bucket: Bucket
 ) -> None:
     live_through_a_life(shelf, bucket, 500, hangs=20.0)
+
+
+def test_a_purge_sends_several_requests_at_once(shelf: Shelf, bucket: Bucket) -> None:
+    pictures = [png() for _ in range(20)]
+    for asset in shelf.add(*pictures):
+        shelf.client.assets.delete(asset.id)
+    bucket.slow, bucket.most_at_once = 0.1, 0
+    shelf.client.trash.empty(shelf.name)
+    assert bucket.most_at_once > 2
+    assert stored(bucket, *pictures) == 0
 
 
 def test_a_video_in_the_bucket_is_found_shown_and_played(
@@ -309,6 +319,8 @@ def test_a_server_deletes_its_thumbnails_of_what_another_one_purged(
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert any(f"/{kept.sha256}/" in path for path in two.thumbnails())
+    shelf.client.assets.delete(kept.id)
+    shelf.client.trash.empty(shelf.name)
 
 
 def thumbnails_of(bucket: Bucket, sha256: str) -> list[str]:
