@@ -55,6 +55,7 @@ _IMPOSSIBLE = 2  # for a number of a unit vector
 # Rows at a time. The C library gets memory of more than 32 MB from the system each time.
 _BLOCK = 1024
 _ASSIGNED = 16_384  # to clusters
+_ORDERED = 2048  # lists
 # Blocks that are encoded before any is written.
 _BLOCKS_AT_ONCE = 32
 
@@ -132,9 +133,16 @@ class ListsModel:
 
     def order(self, queries: Float32Array) -> Int64Array:
         """All lists for padded queries (q, w), the most promising first, int64 (q, c)."""
-        with np.errstate(invalid="ignore"):  # in a damaged file
-            spreads = np.sqrt(self.variances @ np.square(queries.T) / _VARIANCE_SCALE)
-            promise = self.means @ queries.T + np.float32(_DEVIATIONS) * spreads  # (c, q)
+
+        def promises(first: int) -> Float32Array:
+            some = slice(first, first + _ORDERED)
+            with np.errstate(invalid="ignore"):  # in a damaged file
+                spreads = np.sqrt(self.variances[some] @ np.square(queries.T) / _VARIANCE_SCALE)
+                promise: Float32Array = self.means[some] @ queries.T
+                promise += np.float32(_DEVIATIONS) * spreads
+            return promise
+
+        promise = np.concatenate(share_work(promises, range(0, self.lists, _ORDERED)))  # (c, q)
         return np.argsort(-promise.T, axis=1, kind="stable")
 
     def rows_to_read(self, total: int, fetch: int, reading: int) -> int:

@@ -442,12 +442,12 @@ def _read_in_steps(
     padded = pad(query[None])
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
     reached = np.cumsum(in_lists[order])  # (lists,): rows up to each list
-    total = int(in_lists.sum())
+    total = int(reached[-1])
     size, reading = _FIRST_STEP, 0
     while True:
         ends = [size, size * _GROWTH]
         wanted = model.rows_to_read(total, ends[-1] + _SPARE, reading)
-        probes = order[None, : int((reached < wanted).sum()) + 1]
+        probes = order[None, : int(np.searchsorted(reached, wanted)) + 1]
         if size >= k:
             ends.pop()
         yield _Reading(ends, _read_lists(selections, padded, probes, ends[-1] + _SPARE))
