@@ -352,7 +352,9 @@ def train(
     reduced = np.concatenate(
         [_gather(parts, sample[start : start + _BLOCK]) @ projection for start in _starts(sample)]
     )
-    clusters = _cluster(projection, reduced, max(16, int(_CENTRES_PER_ROOT * total**0.5)))
+    distinct = _distinct(reduced)
+    count = min(max(16, int(_CENTRES_PER_ROOT * total**0.5)), len(distinct))
+    clusters = _cluster(projection, distinct, count)
     means, variances, bounds = _moments(clusters, parts, sample, clusters.assign(reduced))
     model = ListsModel(clusters, means, variances, bounds, total)
     # Other rows than those which gave the means, where there are others.
@@ -375,6 +377,13 @@ def _gather(parts: Sequence[Float16Array], positions: Int64Array) -> Float32Arra
         places = positions[own] - ends[number] + len(parts[number])
         rows[own] = parts[number].take(places, axis=0)
     return _sound(rows)
+
+
+def _distinct(reduced: Float32Array) -> Float32Array:
+    """Projected rows (n, r) without repetitions, which would get several centres for one place."""
+    rounded = np.ascontiguousarray(reduced.round(4))
+    whole = rounded.view(np.dtype((np.void, rounded.itemsize * rounded.shape[1])))[:, 0]
+    return reduced[np.sort(np.unique(whole, return_index=True)[1])]
 
 
 def _main_directions(sample: Float32Array, dimension: int) -> Float32Array:

@@ -36,3 +36,21 @@ def test_a_list_with_few_good_rows_is_read_before_lists_of_mediocre_ones(
     query = np.zeros((1, _D), np.float32)
     query[0, _RARE] = 1
     assert set(index.search(query, 5).ids[0]) == set(best + 1)
+
+
+@pytest.mark.parametrize("others", [0, 5])
+def test_equal_rows_share_one_list(
+    others: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of blank photographs, of which a library may hold nothing else."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(0, 1, (_ROWS, _D))
+    rows[others:] = rows[-1]
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    index = LISTED.create(tmp_path, _D)
+    add(index, np.arange(1, _ROWS + 1), rows.astype(np.float32))
+    index.snapshot(lambda: [rows[-8:].astype(np.float32)])
+    assert index.stats()["segments_with_lists"] == index.stats()["segments"]
+    monkeypatch.setattr(ListsModel, "rows_to_read", lambda *_: 1)
+    best = index.search(rows[-1:].astype(np.float32), 50)
+    np.testing.assert_array_equal(best.ids[0], np.arange(others + 1, others + 51))
