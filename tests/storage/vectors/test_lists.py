@@ -42,7 +42,7 @@ def test_a_list_with_few_good_rows_is_read_before_lists_of_mediocre_ones(
 def test_equal_rows_share_one_list(
     others: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of blank photographs, of which a library may hold nothing else."""
+    """A library may hold hardly anything but blank photographs."""
     rng = np.random.default_rng(3)
     rows = rng.normal(0, 1, (_ROWS, _D))
     rows[others:] = rows[-1]
