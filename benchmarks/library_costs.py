@@ -21,14 +21,14 @@ PGVECTOR_SHARE = 2.95
 # Bytes of a vector in Milvus beside its float32 numbers (docs/deployment.md).
 MILVUS_LINKS = 280
 # Seconds of one core that `lite` takes for a photograph (docs/size.md).
-LITE_SECONDS = 0.55
+LITE_SECONDS = 0.16
 # Operations of the models of `blip3` for a photograph and for each region (docs/performance.md).
 MODEL_OPERATIONS, REGION_OPERATIONS, REGIONS = 13.1e12, 0.67e12, 12
 # Dense bfloat16 operations a second of an NVIDIA H200 by its data sheet, and the share of them that
 # is our aim, not measured.
 GPU_OPERATIONS, GPU_SHARE = 989e12, 0.5
 # Photographs that one writer commits in a second, with SQLite (docs/performance.md).
-COMMITS = 460
+COMMITS = 1060
 # Memory of a machine that the search may fill.
 MACHINE_BYTES = 512e9 * 0.75
 
