@@ -137,7 +137,7 @@ class ComparisonReport:
         """`first` and `second` as `RetrievalReport.to_json` with a `name`; the differences."""
         costs: list[dict[str, float]] = [{}, {}]
         if self.seconds is not None:
-            costs = [{"indexing_seconds": round(seconds, 1)} for seconds in self.seconds]
+            costs = [{"indexing_seconds": round(seconds, 3)} for seconds in self.seconds]
         return {
             "verdict": self.verdict,
             "first": {"name": self.names[0], **costs[0], **self.reports[0].to_json()},
