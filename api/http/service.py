@@ -34,12 +34,13 @@ from regard.core.errors import Conflict, OutsideRoots, RegardError
 from regard.core.jobs import JobKind, JobState
 from regard.core.keys import Caller
 from regard.core.machine import usable_cores
-from regard.core.records import Image
+from regard.core.records import Image, Target
 from regard.photos.buckets import is_object, object_status
 from regard.photos.decoding import DecodeLimits
 from regard.photos.files import Confinement, path_below
 from regard.photos.media import decode_picture
 from regard.photos.video import has_decoder
+from regard.search.answers import Scope, TextQuery
 from regard.search.engine import SearchEngine
 from regard.storage.assets.albums import SqlAlbums
 from regard.storage.assets.collections import SqlCollections
@@ -70,6 +71,8 @@ _CHECK_SECONDS = 1.0
 _SEARCHES_AT_ONCE = 8
 # How often a server looks for thumbnails of what another one purged.
 _THUMBNAILS_SECONDS = 600.0
+# What a server searches for before it is ready.
+_FIRST_TEXT = "a photograph"
 # How long requests may keep using replaced models.
 _LONGEST_REQUEST_SECONDS = 60.0
 
@@ -381,7 +384,12 @@ def _load(serving: Serving) -> None:
     for space in library.profile.spaces:
         encoder = library.profile.encoder(space.name)
         if encoder.takes_texts:
-            encoder.encode_texts(["a photograph"])
+            encoder.encode_texts([_FIRST_TEXT])
+    # These count in no figures. What they can't do, later searches report.
+    engine = library.engine()
+    for target in Target:
+        with contextlib.suppress(RegardError):
+            engine.search(TextQuery(_FIRST_TEXT), Scope(target))
 
 
 def _mtime_of(path: bytes) -> int | None:
