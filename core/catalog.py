@@ -57,11 +57,15 @@ def clamp_int64(number: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class KnownAsset:
-    """An asset as an earlier run left it; `failure_reason` says why that run could not use it."""
+    """An asset as an earlier run left it; `failure_reason` says why that run could not use it.
+
+    `upload_name` is the name that an upload was sent with; it is stored under another one.
+    """
 
     id: int
     stamp: FileStamp
     failure_reason: str | None
+    upload_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

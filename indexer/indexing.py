@@ -286,7 +286,7 @@ class _Run:
                 elif status is Status.UNREACHABLE:
                     self._report_unseen(entry.stamp.path, entry.failure_reason or "")
                 elif status not in {Status.STILL_FAILED, Status.UNSETTLED}:
-                    yield entry
+                    yield entry.named(candidate.known)
             self.report.left_out += walk.left_out
             self.report.skipped_videos += walk.skipped_videos
             # Files that are left out are there, so the disk is too.
@@ -378,7 +378,7 @@ class _Run:
                 if entry.sidecar is not None:
                     sidecar = read_sidecar(entry.sidecar, self.confinement)
                     photo.has_damaged_sidecar = not sidecar.is_whole
-                photo.facts = file.facts(sidecar)
+                photo.facts = file.facts(sidecar, entry.file_name)
         except DecodeError as error:
             photo.failure_reason = error.message
         except RegardError:

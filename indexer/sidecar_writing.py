@@ -138,7 +138,8 @@ class _Writer:
             folder = self._folder(os.path.dirname(path))
             sidecar = folder.find(os.path.basename(path), is_raw=file.format is PhotoFormat.RAW)
             packet = XmpPacket() if sidecar.packet is None else read_xmp(sidecar.packet)
-            facts = file.facts(packet)
+            name = os.fsdecode(os.path.basename(path))
+            facts = file.facts(packet, name)
             stamp = FileStamp(path, status.st_size, status.st_mtime_ns, sidecar.stamp)
             wanted = writable(asset.applied_to(facts))
             written = sidecar.stamp
@@ -146,7 +147,7 @@ class _Writer:
                 self._report.unchanged += 1
             else:
                 new = write_xmp(sidecar.packet, wanted)
-                facts = file.facts(read_xmp(new))
+                facts = file.facts(read_xmp(new), name)
                 if not says(facts, wanted):
                     raise DecodeError("its sidecar would still say something else")
                 if self._lease is not None:

@@ -49,7 +49,7 @@ class WalkEntry:
     """A file, or the `failure_reason` why it can't be examined.
 
     `is_unreachable` if the cause may be its disk or folder instead of the file. `is_unsettled` if
-    it, or its sidecar, may still be written.
+    it, or its sidecar, may still be written. `upload_name` is the name that an upload was sent with.
     """
 
     stamp: FileStamp
@@ -58,6 +58,18 @@ class WalkEntry:
     is_unreachable: bool = False
     likeness: Likeness = Likeness.PHOTO
     is_unsettled: bool = False
+    upload_name: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        """The name that a camera or a person gave."""
+        return self.upload_name or os.fsdecode(os.path.basename(self.stamp.path))
+
+    def named(self, known: KnownAsset | None) -> WalkEntry:
+        """The entry with the name of the upload that it is, if it is one."""
+        if known is None or known.upload_name is None:
+            return self
+        return replace(self, upload_name=known.upload_name)
 
     def as_read(self, status: ObjectStatus | None) -> WalkEntry:
         """The entry of the object that was read, which may have changed since it was listed."""

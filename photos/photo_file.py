@@ -175,8 +175,9 @@ class PhotoFile:
             icc = picture.parts.icc
             return Image(srgb_pixels(raster, orientation=header.orientation, icc=icc))
 
-    def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
+    def facts(self, sidecar: XmpPacket | None = None, file_name: str = "") -> PhotoFacts:
         """What the metadata and a sidecar say; raises DecodeError if the header is damaged."""
+        del file_name
         facts = read_facts(self.header.metadata, sidecar)
         if self.format not in {PhotoFormat.JPEG, PhotoFormat.HEIF}:
             return facts

@@ -149,11 +149,13 @@ class VideoFile:
             return VideoHeader(width, height, duration_ms if is_told else None)
         raise DecodeError(f"no frame of its {self.format} video can be decoded")
 
-    def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
-        """What the container and a sidecar say; raises DecodeError."""
+    def facts(self, sidecar: XmpPacket | None = None, file_name: str = "") -> PhotoFacts:
+        """What the container, a sidecar and the name that a camera gave say; raises DecodeError."""
         # Those of the stream are rarer, and the container's own come first.
         tags = {**self._stream.metadata, **self._container.metadata}
-        return container_facts(tags, read_facts(MetadataBlocks(), sidecar))
+        duration_ms = (self._container.duration or 0) // 1000
+        known = read_facts(MetadataBlocks(), sidecar)
+        return container_facts(tags, known, file_name, min(max(duration_ms, 0), _LAST_MS))
 
     def content(self, image: Image | None = None) -> ContentHeader:
         """Identity and form; raises DecodeError."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 
-from regard.core.facts import PhotoFacts
+from regard.core.facts import DatePrecision, PhotoFacts
 from regard.photos.metadata.texts import clean_text
 from regard.photos.metadata.values import PartialDate, parse_date
 
@@ -25,10 +26,24 @@ _ISO_6709 = re.compile(
     re.ASCII,
 )
 _LONGEST = 200
+# A date and a clock time in a file's name: `VID_20240501_003015`, `2024-05-01 00.30.15`.
+_NAMED = re.compile(
+    r"(?<!\d)(\d{4})[-_.]?(\d\d)[-_.]?(\d\d)[-_. T]{0,3}(\d\d)[-_.]?(\d\d)[-_.]?(\d\d)(?!\d)",
+    re.ASCII,
+)
+_QUARTER = timedelta(minutes=15)
+# UTC-12:00 to UTC+14:00.
+_QUARTERS = range(-12 * 4, 14 * 4 + 1)
+_NAME_SLACK = timedelta(seconds=5)
 
 
-def container_facts(tags: Mapping[str, str], known: PhotoFacts) -> PhotoFacts:
-    """What is `known` from a sidecar, completed by the tags of a container."""
+def container_facts(
+    tags: Mapping[str, str], known: PhotoFacts, file_name: str = "", duration_ms: int = 0
+) -> PhotoFacts:
+    """What is `known` from a sidecar, completed by the tags of a container.
+
+    A date in UTC becomes the local time that `file_name` tells, if they differ by a time zone.
+    """
     lower = {name.lower(): value[:_LONGEST] for name, value in tags.items()}
 
     def text(names: tuple[str, ...]) -> str | None:
@@ -37,6 +52,7 @@ def container_facts(tags: Mapping[str, str], known: PhotoFacts) -> PhotoFacts:
 
     values: dict[str, object] = {}
     if known.taken_at is None and (date := _date(lower)) is not None:
+        date = _local(date, file_name, timedelta(milliseconds=duration_ms)) or date
         values["taken_at"], values["taken_precision"] = date.moment, date.precision
         values["utc_offset_minutes"] = date.utc_offset
     if known.latitude is None and (place := _place(lower)) is not None:
@@ -59,6 +75,29 @@ def _date(tags: Mapping[str, str]) -> PartialDate | None:
     return next(
         (one for one in dates if one is not None and one.moment.year not in _NO_YEARS), None
     )
+
+
+def _local(date: PartialDate, file_name: str, duration: timedelta) -> PartialDate | None:
+    """The local time of a date in UTC, by the name; None if the name does not tell it.
+
+    Cameras name a video by the start, and date it at its start or, as Android's do, at its end.
+    """
+    matched = _NAMED.search(file_name)
+    if matched is None or date.utc_offset != 0 or date.precision is not DatePrecision.TIME:
+        return None
+    try:
+        named = datetime(*map(int, matched.groups()))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    offsets = {
+        quarters
+        for ahead in (named - date.moment, named - date.moment + duration)
+        if (quarters := round(ahead / _QUARTER)) in _QUARTERS
+        and abs(ahead - quarters * _QUARTER) <= _NAME_SLACK
+    }
+    if len(offsets) != 1:
+        return None
+    return PartialDate(named, DatePrecision.TIME, 15 * offsets.pop())
 
 
 def _place(tags: Mapping[str, str]) -> tuple[float, float, float | None] | None:

@@ -316,6 +316,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 asset.sidecar_stamp,
                 asset.etag,
                 asset.failure,
+                case((asset.managed, asset.file_name)).label("upload_name"),
             )
             .join_from(
                 schema.asset,
@@ -335,6 +336,7 @@ class SqlIndexingCatalog(IndexingCatalog):
                 row.id,
                 FileStamp(bytes(row.path), row.size, row.mtime_ns, row.sidecar_stamp, row.etag),
                 row.failure,
+                row.upload_name or None,
             )
             for row in rows
         ]

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 _SECONDS = 3.0
 _COLOURS = ("red", "green", "blue")
+_UTC = "2024-04-30T22:30:15Z"
 
 
 def _clip(library: Library, name: str, *colours: str, **options: Any) -> Path:
@@ -70,6 +71,23 @@ def test_a_scene_is_found_at_its_time_by_text_and_by_picture(
                 late = hit["region"]["time_ms"] - 1000 * _SECONDS * place
                 assert 0 <= late <= 1000
     library.verify()
+
+
+def test_a_video_of_just_after_midnight_is_listed_on_its_own_day(library: Library) -> None:
+    made = _clip(library, "VID_20240501_003015.mp4", "red", tags={"creation_time": _UTC})
+
+    def listed(query: str) -> list[str]:
+        return [Path(hit["asset"]["uri"]).name for hit in library.search(query)]
+
+    library.index()
+    assert listed("taken:2024-05-01") == [made.name]
+    assert listed("taken:2024-04-30") == []
+    library.index(library.photos, "--reread")
+    assert listed("taken:2024-05-01T00:30") == [made.name]
+    # The name was all that told the time zone.
+    made.rename(made.with_name("party.mp4"))
+    assert library.index()["moved"] == 1
+    assert listed("taken:2024-04-30T22:30") == ["party.mp4"]
 
 
 def test_a_video_is_one_hit_unless_all_its_moments_are_asked_for(library: Library) -> None:

@@ -225,6 +225,33 @@ def test_a_sidecar_says_more_than_the_container_and_no_clock_says_nothing() -> N
     assert container_facts({"creation_time": "1904-01-01T00:00:00Z"}, PhotoFacts()).taken_at is None
 
 
+@pytest.mark.parametrize(
+    ("name", "created", "taken_at", "offset"),
+    [
+        ("VID_20240501_003015.mp4", "2024-04-30T22:30:15Z", "2024-05-01T00:30:15", 120),
+        # Dated at its end, a minute and a second later.
+        ("20240430_233015.mp4", "2024-05-01T05:01:16Z", "2024-04-30T23:30:15", -330),
+        ("2024-05-01 09.30.15.mp4", "2024-05-01T00:00:16Z", "2024-05-01T09:30:15", 570),
+        ("VID_20240501_003015.mp4", "2024-05-01T00:30:15Z", "2024-05-01T00:30:15", 0),
+        # Of another time, beyond all zones, without a clock time, in UTC, and no time at all.
+        ("VID_20240501_003015.mp4", "2024-04-30T22:37:15Z", "2024-04-30T22:37:15", 0),
+        ("VID_20240501_003015.mp4", "2024-04-30T09:30:15Z", "2024-04-30T09:30:15", 0),
+        ("VID-20240501-WA0003.mp4", "2024-04-30T22:30:15Z", "2024-04-30T22:30:15", 0),
+        ("PXL_20240430_223015123.mp4", "2024-04-30T22:30:15Z", "2024-04-30T22:30:15", 0),
+        ("VID_20249901_003015.mp4", "2024-04-30T22:30:15Z", "2024-04-30T22:30:15", 0),
+        # The container tells the zone already, or no time.
+        ("VID_20240501_003015.mp4", "2024-05-01T03:30:15+0500", "2024-05-01T03:30:15", 300),
+        ("VID_20240501_003015.mp4", "2024-05-01", "2024-05-01T00:00:00", None),
+    ],
+)
+def test_a_date_in_utc_becomes_the_local_time_of_the_name(
+    name: str, created: str, taken_at: str, offset: int | None
+) -> None:
+    facts = container_facts({"creation_time": created}, PhotoFacts(), name, 61_000)
+    assert facts.taken_at == datetime.fromisoformat(taken_at)
+    assert facts.utc_offset_minutes == offset
+
+
 @pytest.mark.parametrize("suffix", CODECS)
 def test_a_video_that_is_cut_short_is_refused(tmp_path: Path, suffix: str) -> None:
     path = write_video(tmp_path / f"whole{suffix}", _scenes(2))

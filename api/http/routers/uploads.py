@@ -210,7 +210,8 @@ def _keep(
     name = file.file_name or "unnamed"
     try:
         with file.sink.open() as opened, media_in(opened, service.limits) as media:
-            header, facts, kind = media.header, media.facts(), str(media.format)
+            header, kind = media.header, str(media.format)
+            facts = media.facts(file_name=name)
     except UnknownFormat as error:
         return _Outcome(name, None, problem_document("unsupported-media", error.message))
     except DecodeError as error:

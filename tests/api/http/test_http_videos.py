@@ -64,6 +64,26 @@ def test_an_uploaded_video_is_found_at_its_moment_and_played(
     assert (again.items[0].status, again.job) == ("existing", None)
 
 
+def test_the_name_of_an_upload_tells_its_time_zone(
+    served: Served, shelf: Shelf, tmp_path: Path
+) -> None:
+    picture = painted(("red",), 5, (96, 64))
+    tags = {"creation_time": "2024-04-30T22:30:15Z"}
+    path = write_video(tmp_path / "VID_20240501_003015.mp4", [(picture, 1.0)], tags=tags)
+    answer = shelf.client.assets.upload(path, collection=shelf.name)
+    served.wait(answer.job)
+    [item] = shelf.ids()
+
+    def local_time() -> tuple[str, int | None]:
+        asset = shelf.client.assets.get(item)
+        return str(asset.taken_at), asset.facts.utc_offset_minutes
+
+    assert local_time() == ("2024-05-01 00:30:15", 120)
+    # It is stored under another name.
+    served.wait(shelf.client.jobs.reindex(shelf.name, reread=True))
+    assert local_time() == ("2024-05-01 00:30:15", 120)
+
+
 def test_a_large_video_is_not_held_in_memory(served: Served, shelf: Shelf, tmp_path: Path) -> None:
     path = write_clip(tmp_path / "large.mp4", 2)
     size, before = 150 << 20, path.stat().st_size
