@@ -114,7 +114,8 @@ class Fusion:
     the `bonuses` (n,) of named items. `places` (c, n) are the items' places in each ranking,
     -1 where it does not rank them. `levels` (n,) are the levels that added the items; `ends`
     (levels, c) say how many items of each ranking a level holds. `contents` and `regions` (n,) are
-    what an answer shows; the region of a content is that of the first ranking with one, or 0.
+    what an answer shows; the region of a content is the line of text that has the query's words,
+    else that of the first ranking with one, or 0.
     """
 
     rankings: Sequence[Ranking]
@@ -267,8 +268,12 @@ def fuse(rankings: Sequence[Ranking], target: Target, level: int) -> Fusion:
 def _owners(
     rankings: Sequence[Ranking], items: Int64Array, places: Int64Array, target: Target
 ) -> tuple[Int64Array, Int64Array]:
-    """Contents and regions (n,) of items; for the side that an item lacks, the first one ranked."""
+    """Contents and regions (n,) of items; for the side that an item lacks, the line of text with the
+    query's words, else the first one ranked."""
     others = np.zeros_like(items)
+    for ranking, of_ranking in zip(rankings, places, strict=True):
+        if ranking.keywords is not None and target is Target.IMAGE:
+            others = np.append(ranking.keywords.lines, 0)[of_ranking]
     for ranking, of_ranking in zip(rankings, places, strict=True):
         values = ranking.regions if target is Target.IMAGE else ranking.contents
         others = np.where(others == 0, np.append(values, 0)[of_ranking], others)

@@ -73,9 +73,10 @@ class KeywordRanking:
     """Items (n,) that contain words of a query, best first, ties by id.
 
     `ranks` start at 1, and are equal for equal scores. `regions` are the regions of matching
-    captions or lines of text, or 0. `fields` (n, w) are the places in `WORD_FIELDS` where an item has
-    each word, or -1. `naming` (n,) is 0 for items that the query does not name, and descends;
-    `is_complete` says whether any item has all words in what people wrote.
+    captions or lines of text, or 0. `lines` (n,) are the lines of text with the most words, of
+    contents whose lines have all of them, or 0. `fields` (n, w) are the places in `WORD_FIELDS`
+    where an item has each word, or -1. `naming` (n,) is 0 for items that the query does not name,
+    and descends; `is_complete` says whether any item has all words in what people wrote.
     """
 
     words: tuple[Words, ...]
@@ -85,6 +86,7 @@ class KeywordRanking:
     ranks: Int64Array
     contents: Int64Array
     regions: Int64Array
+    lines: Int64Array
     fields: Int64Array
     naming: Int64Array
     is_complete: bool
@@ -155,6 +157,11 @@ def rank_words(
     of_content[rows] = contents
     of_region = np.zeros(len(ids), np.int64)
     of_region[rows] = regions
+    lines = np.zeros(len(ids), np.int64)
+    if target is Target.IMAGE:
+        is_line = _IS_LINE[fields] & (regions > 0)
+        of_lines = rows[is_line], regions[is_line], places[is_line], fields[is_line]
+        lines = _best_lines(asked, worth, len(ids), *of_lines)
     chosen = np.flatnonzero((scores > 0) | (naming > 0))
     strengths = scores / (worth.sum() + _HALF_IDF)
     scores += 2 * worth.sum() * naming
@@ -168,10 +175,37 @@ def rank_words(
         ranks=np.searchsorted(-scores, -scores) + 1,
         contents=of_content[order],
         regions=of_region[order],
+        lines=lines[order],
         fields=where[order],
         naming=naming[order],
         is_complete=is_complete,
     )
+
+
+def _best_lines(
+    asked: Sequence[WeightedWords],
+    worth: Float64Array,
+    count: int,
+    rows: Int64Array,
+    regions: Int64Array,
+    places: Int64Array,
+    fields: Int64Array,
+) -> Int64Array:
+    """Of each of `count` items, the line with the most of the words (w,), or 0.
+
+    It is 0 unless the lines of the item have all words. `rows`, `regions`, `places` and `fields`
+    (m,) are the words that were found in lines.
+    """
+    has = np.zeros((count, len(asked)), np.bool_)
+    has[rows, places] = True
+    lines, first, of_line = np.unique(regions, return_index=True, return_inverse=True)
+    held = np.zeros((len(lines), len(asked)))
+    np.maximum.at(held, (of_line, places), _WEIGHTS[fields])
+    # Of equal lines, the first one.
+    order = np.lexsort((-lines, held @ worth))
+    best = np.zeros(count, np.int64)
+    best[rows[first[order]]] = lines[order]
+    return np.where(_have_all_words(asked, has) & (has @ worth > 0), best, 0)
 
 
 def _have_all_words(asked: Sequence[WeightedWords], has: BoolArray) -> BoolArray:
@@ -228,5 +262,6 @@ def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
 
 _WEIGHTS = np.asarray([FIELD_WEIGHTS[field] for field in WORD_FIELDS])
 _IS_NAME = np.asarray([field in NAME_FIELDS for field in WORD_FIELDS])
+_IS_LINE = np.asarray([field in {WordField.TEXT, WordField.SIMILAR_TEXT} for field in WORD_FIELDS])
 _WRITTEN_FIELDS = NAME_FIELDS | {WordField.DESCRIPTION, WordField.TEXT}
 _IS_WRITTEN = np.asarray([field in _WRITTEN_FIELDS for field in WORD_FIELDS])

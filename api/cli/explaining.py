@@ -65,6 +65,9 @@ def _reasons(match: ChannelMatch, hit: Hit) -> Iterator[str]:
     match match.kind:
         case "image":
             yield "the whole picture"
+        case "region" if hit.region is not None and hit.region.text is not None:
+            # A line of text is shown, which has no vector.
+            yield "a part of it"
         case "region" if hit.region is not None:
             yield f"its part {hit.region.id} at {','.join(map(str, hit.region.bbox))}"
         case "caption":
@@ -72,5 +75,7 @@ def _reasons(match: ChannelMatch, hit: Hit) -> Iterator[str]:
         case "keyword":
             for word in match.words:
                 yield f"“{word.text}” in {_FIELDS.get(word.field, word.field)}"
+            if hit.region is not None and hit.region.text is not None:
+                yield f"line {hit.region.id} at {','.join(map(str, hit.region.bbox))}"
             if hit.asset.caption and any(word.field == "caption" for word in match.words):
                 yield f"which is “{hit.asset.caption}”"

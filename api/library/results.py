@@ -207,7 +207,12 @@ class Hit:
 
     @property
     def caption(self) -> str:
-        """The photograph's caption and the region's: "A street. Region: motor scooter."."""
+        """The photograph's caption and the region's: "A street. Region: motor scooter.".
+
+        Of a line of text, what it says: "A street. Text: “Stop”.".
+        """
+        if self.region is not None and self.region.text is not None:
+            return " ".join(filter(None, (self.asset.caption, f"Text: “{self.region.text}”.")))
         region = self.region and self.region.caption
         of_region = f"Region: {region.rstrip('.')}." if region else ""
         return " ".join(filter(None, (self.asset.caption, of_region)))

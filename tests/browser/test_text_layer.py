@@ -56,8 +56,9 @@ def test_text_is_selected_over_the_picture(page: Page, shoot: Callable[[Page, st
     shoot(page, "viewer-text-selected")
 
 
-def test_a_hit_that_is_a_line_is_outlined_and_named(page: Page) -> None:
-    page.goto(f"{page.url.split('?')[0]}?q=bread&target=region")
+@pytest.mark.parametrize("target", ["image", "region"])
+def test_a_hit_that_is_a_line_is_outlined_and_named(page: Page, target: str) -> None:
+    page.goto(f"{page.url.split('?')[0]}?q=bread&target={target}")
     hits(page).first.locator("[data-testid=hit-link]").click()
     lit = page.locator(".stage-region.is-lit")
     expect(lit).to_have_attribute("title", f"“{LEVEL.text}”")

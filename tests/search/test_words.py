@@ -40,7 +40,7 @@ from regard.search.keywords import (
     words_of,
 )
 
-TITLE, TAG, FILE_NAME, DESCRIPTION, CAPTION, REGION_CAPTION = (
+TITLE, TAG, FILE_NAME, DESCRIPTION, CAPTION, REGION_CAPTION, TEXT, SIMILAR_TEXT = (
     WORD_FIELDS.index(field)
     for field in (
         WordField.TITLE,
@@ -49,6 +49,8 @@ TITLE, TAG, FILE_NAME, DESCRIPTION, CAPTION, REGION_CAPTION = (
         WordField.DESCRIPTION,
         WordField.CAPTION,
         WordField.REGION_CAPTION,
+        WordField.TEXT,
+        WordField.SIMILAR_TEXT,
     )
 )
 
@@ -253,6 +255,35 @@ def test_regions_are_ranked_by_their_own_captions() -> None:
     of_images = rank("egret", *rows)
     assert of_images.items.tolist() == [1, 2]
     assert of_images.regions.tolist()[1] == 8
+
+
+def test_the_line_with_most_words_is_that_of_a_photograph_whose_text_has_them_all() -> None:
+    rows = [
+        *((0, TEXT, 1, 11), (1, TEXT, 1, 12), (2, SIMILAR_TEXT, 1, 12), (0, TEXT, 2, 21)),
+        *((1, TEXT, 2, 21), (2, TITLE, 2, 0), (0, TEXT, 3, 32), (1, TEXT, 3, 32)),
+        *((2, TEXT, 3, 32), (0, TEXT, 3, 31), (1, TEXT, 3, 31), (2, TEXT, 3, 31)),
+    ]
+    found = rank("fresh bread daily", *rows)
+    # Two lines together; a word that only the title has; two equal lines.
+    lines = dict(zip(found.items.tolist(), found.lines.tolist(), strict=True))
+    assert lines == {1: 12, 2: 0, 3: 31}
+    assert not rank("fresh bread daily", *rows, target=Target.REGION).lines.any()
+
+
+def test_the_region_of_a_hit_is_the_line_that_has_the_words() -> None:
+    home = HomeWithWords(6)
+    content = home.add_content(regions=4)
+    nearest = {
+        text: search_without_words(home, text, Target.IMAGE)[0].region
+        for text in ("stop", "stop sign")
+    }
+    line = max(set(home.region) - {region.id for region in nearest.values() if region})
+    home.texts[content] = [(TEXT, "stop here", line)]
+    (hit,) = search(home, "stop").hits
+    assert hit.region == home.region[line]
+    # A sign may be looked for that has no other word.
+    (hit,) = search(home, "stop sign").hits
+    assert hit.region == nearest["stop sign"]
 
 
 def made_home(seed: int, contents: int) -> HomeWithWords:

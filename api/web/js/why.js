@@ -48,11 +48,14 @@ export function reasons(result) {
 
 function detailsOf({ kind, words }, { asset, region }) {
   if (kind === "region" && (region?.time_ms ?? null) !== null) return [`${region.caption ? `“${region.caption}” ` : ""}at ${clock(region.time_ms)}`];
+  // A line of text, which has no vector, is outlined for its words.
+  if (kind === "region" && region?.text) return [];
   if (kind === "region") return region ? [region.caption ? `“${region.caption}”, outlined` : "the part that is outlined"] : [];
   if (kind === "caption") return [asset.caption, region?.caption].filter(Boolean).map((caption) => `“${caption}”`);
   if (kind !== "keyword") return [];
   const found = Map.groupBy(words ?? [], (word) => word.field);
-  return [...found].map(([field, each]) => `${each.map(({ text }) => `“${text}”`).join(", ")} in ${FIELDS[field] ?? field}`);
+  const where = [...found].map(([field, each]) => `${each.map(({ text }) => `“${text}”`).join(", ")} in ${FIELDS[field] ?? field}`);
+  return region?.text ? [...where, `“${region.text}”, outlined`] : where;
 }
 
 /** The same as sentences, for screen readers. */

@@ -77,8 +77,12 @@ def test_text_is_read_after_indexing_or_later(library: Library) -> None:
     )
     (keyword,) = [channel for channel in first["channels"] if channel["kind"] == "keyword"]
     assert keyword["words"] == [{"text": "coffae", "field": "similar_text"}]
+    assert first["region"]["text"] == "Fresh Coffee"
     outcome = library.run("search", '"exit 24"', "--explain", "--limit", "1")
-    assert b"text in the picture" in outcome.out
+    line = library.search('"exit 24"')[0]["region"]
+    place = f"line {line['id']} at {','.join(map(str, line['bbox']))}"
+    assert f"“exit 24” in text in the picture; {place}" in outcome.out.decode()
+    assert "Text: “Exit 24”." in library.run("search", '"exit 24"').out.decode()
 
 
 def test_a_home_without_a_reader_says_how_to_get_one(library: Library) -> None:
