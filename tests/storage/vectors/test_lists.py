@@ -39,7 +39,7 @@ def test_a_list_with_few_good_rows_is_read_before_lists_of_mediocre_ones(
 
 
 @pytest.mark.parametrize("others", [0, 5])
-def test_equal_rows_share_one_list(
+def test_rows_that_are_nearly_all_equal_get_lists(
     others: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A library may hold hardly anything but blank photographs."""
