@@ -385,7 +385,7 @@ def _load(serving: Serving) -> None:
         encoder = library.profile.encoder(space.name)
         if encoder.takes_texts:
             encoder.encode_texts([_FIRST_TEXT])
-    # These count in no figures. What they can't do, later searches report.
+    # These searches are in no metrics; an error is left to the searches of clients.
     engine = library.engine()
     for target in Target:
         with contextlib.suppress(RegardError):
