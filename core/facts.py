@@ -36,10 +36,12 @@ class DatePrecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """Exposure settings; None if the metadata does not say.
+    """How a photograph was taken and made; None if the metadata does not say.
 
     `motion_video_offset` is where the video in a motion photo begins, in bytes from the start of
-    the file; None if there is none.
+    the file; None if there is none. `live_photo_id` is what Apple writes into both files of a Live
+    Photo. `document_id` names this file, `derived_from_id` the one that it was made from (XMP Media
+    Management), and `raw_name` is the name of the RAW file that it was developed from.
     """
 
     exposure_seconds: float | None = None
@@ -48,6 +50,10 @@ class Capture:
     focal_length_mm: float | None = None
     altitude_m: float | None = None
     motion_video_offset: int | None = None
+    live_photo_id: str | None = None
+    document_id: str | None = None
+    derived_from_id: str | None = None
+    raw_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Which files of a folder belong together as a stack: RAW and JPEG, Live Photos, bursts and edits.
 
-Names link two files, unless their metadata says otherwise; files that are linked, also over others,
-are a stack. What people chose overrides that for the files that they chose. So the order of files
-never matters, and a file changes only the stacks that it is linked to.
+Names link two files, unless their metadata says otherwise, and so does metadata that names another
+file; files that are linked, also over others, are a stack. What people chose overrides that for the
+files that they chose. So the order of files never matters, and a file changes only the stacks that
+it is linked to.
 
 Conventions of names, all in any case:
 - iOS: `IMG_E1234` is the edited `IMG_1234`; a Live Photo is two files of one stem;
@@ -10,6 +11,8 @@ Conventions of names, all in any case:
 - Pixel: `PXL_20231220_170358366` and anything behind a dot, such as `.RAW-01.COVER`;
 - Google Camera and Sony: `…_BURST20190101120000000_COVER`; Huawei, ChromeOS: `…_BURST001_COVER`;
 - Samsung: `20231207_101605_001`.
+Metadata that names other files: Apple's content identifier in a Live Photo, `xmpMM:DerivedFrom` and
+`crs:RawFileName`, as Adobe's programs write them into what they export.
 immich-go's `internal/cameras/names` and PhotoPrism's page on stacks list most of them.
 """
 
@@ -31,6 +34,8 @@ _BURST_FRAMES = 3
 # A longer run of frames is a burst only at this pace; else it is a time-lapse, or a walk.
 _LONG_SECONDS = 10.0
 _FRAMES_A_SECOND = 2.0
+# A program that gives more files one id does not tell them apart.
+_MOST_OF_A_DOCUMENT = 50
 
 _EDITED = re.compile(r"(.+?)(?:[-_ ]edit(?:ed)?|-enhanced-[a-z-]+|~[0-9]{1,2})")
 _EDITED_BY_IOS = re.compile(r"(img_)e([0-9]{4,})")
@@ -59,7 +64,7 @@ class StackFile:
 
     `camera` and `taken_at`, a local time known to the second, are None where unknown. `chosen` is
     None where people said nothing; else the file is in the stack of all with the same number, and
-    in none with the number 0.
+    in none with the number 0. The others are those of `Capture`.
     """
 
     id: int
@@ -68,6 +73,10 @@ class StackFile:
     camera: str | None = None
     taken_at: datetime | None = None
     chosen: int | None = None
+    live_photo_id: str | None = None
+    document_id: str | None = None
+    derived_from_id: str | None = None
+    raw_name: str | None = None
 
     @property
     def stem(self) -> str:
@@ -104,7 +113,10 @@ def find_stacks(files: Iterable[StackFile]) -> list[Stack]:
             links.join(one, other)
     for one, other in _bursts(by_stem):
         links.join(one, other)
+    everything = [file for same in by_stem.values() for file in same]
+    _link_live_photos(everything, links)
     edited = {file.id for file in _link_edited(by_stem, links)}
+    edited.update(file.id for file in _link_derived(everything, links))
     # What people put elsewhere leaves its group.
     left = [[file for file in group if file.chosen is None] for group in links.groups()]
     return [
@@ -154,8 +166,7 @@ def _is_one_capture(one: StackFile, other: StackFile) -> bool:
         if apart is not None and apart <= _ZONE * _MOST_ZONES:
             apart = min(apart % _ZONE, _ZONE - apart % _ZONE)
         return apart is None or apart <= _VIDEO_SECONDS
-    is_other_camera = None not in {one.camera, other.camera} and one.camera != other.camera
-    return not is_other_camera and (apart is None or apart < 1)
+    return not _contradict(one, other)
 
 
 def _is_same_exposure(one: StackFile, other: StackFile) -> bool:
@@ -179,6 +190,38 @@ def _link_edited(by_stem: Mapping[str, Sequence[StackFile]], links: _Links) -> I
                     links.join(copy, file)
                     if is_edited:
                         yield copy
+
+
+def _link_live_photos(files: Iterable[StackFile], links: _Links) -> None:
+    """Join what has one content identifier."""
+    first: dict[str, StackFile] = {}
+    for file in files:
+        if file.live_photo_id is not None:
+            links.join(first.setdefault(file.live_photo_id, file), file)
+
+
+def _link_derived(files: Sequence[StackFile], links: _Links) -> Iterator[StackFile]:
+    """Join files with those that their metadata says they were made from; yields the former."""
+    by_document, by_name = defaultdict(list), defaultdict(list)
+    for file in files:
+        by_name[file.name.casefold()].append(file)
+        if file.document_id is not None:
+            by_document[file.document_id].append(file)
+    for file in files:
+        same_document = by_document.get(file.derived_from_id or "", [])
+        if len(same_document) > _MOST_OF_A_DOCUMENT:
+            same_document = []
+        for original in (*same_document, *by_name.get((file.raw_name or "").casefold(), ())):
+            if original.id != file.id and not _contradict(file, original):
+                links.join(file, original)
+                yield file
+
+
+def _contradict(one: StackFile, other: StackFile) -> bool:
+    """Whether two cameras took these, or one in different seconds, as far as that is known."""
+    apart = _seconds_between(one, other)
+    is_other_camera = None not in {one.camera, other.camera} and one.camera != other.camera
+    return is_other_camera or (apart is not None and apart >= 1)
 
 
 def _originals(stem: str) -> Iterator[tuple[str, bool]]:

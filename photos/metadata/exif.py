@@ -16,7 +16,9 @@ from regard.photos.tiff import Directory, TiffBlock
 
 _EXIF_DIRECTORY, _GPS_DIRECTORY = 34665, 34853
 _SOFTWARE, _DATE_TIME = 305, 306
-_USER_COMMENT = 37510
+_USER_COMMENT, _MAKER_NOTE = 37510, 37500
+# A directory follows, whose offsets count from the start of the note.
+_APPLE_NOTE, _APPLE_DIRECTORY, _APPLE_CONTENT_IDENTIFIER = b"Apple iOS\0", 14, 17
 _LATITUDE, _LONGITUDE, _ALTITUDE_REF, _ALTITUDE, _GPS_STATUS = 2, 4, 5, 6, 9
 
 _TEXTS = {"ImageDescription": 270, "Make": 271, "Model": 272, "LensModel": 42036}
@@ -69,6 +71,7 @@ def _properties(block: TiffBlock) -> Iterator[tuple[str, str | None]]:
             digits = _text(block, fields, fraction) or ""
             decimals = f".{digits}" if digits.isascii() and digits.isdigit() else ""
             yield name, f"{text}{decimals} {_text(block, fields, offset) or ''}"
+    yield "AppleContentIdentifier", _apple_content_identifier(block, fields)
     gps = next(iter(block.below(main, _GPS_DIRECTORY)), {})
     if (_text(block, gps, _GPS_STATUS) or "").upper() != "V":  # void
         yield "GPSLatitude", _coordinate(block, gps, _LATITUDE)
@@ -82,6 +85,16 @@ def _is_by_libraw(block: TiffBlock, main: Directory) -> bool:
     """Whether LibRaw wrote the block for a preview that had none; its date is then meaningless."""
     software, date = _text(block, main, _SOFTWARE) or "", _text(block, main, _DATE_TIME) or ""
     return software.startswith("dcraw") and date.startswith("1970")
+
+
+def _apple_content_identifier(block: TiffBlock, fields: Directory) -> str | None:
+    """What both files of a Live Photo have."""
+    note = block.raw(fields, _MAKER_NOTE, _MAX_FIELD)
+    if not note.startswith(_APPLE_NOTE):
+        return None
+    order = "<" if note[_APPLE_DIRECTORY - 2 : _APPLE_DIRECTORY] == b"II" else ">"
+    inner = TiffBlock(note, order, big=False, first=_APPLE_DIRECTORY)
+    return _text(inner, inner.first, _APPLE_CONTENT_IDENTIFIER)
 
 
 def _coordinate(block: TiffBlock, gps: Directory, tag: int) -> str | None:

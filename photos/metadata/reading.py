@@ -88,6 +88,9 @@ _ISO = (
     *("XMP exifEX:PhotographicSensitivity", "XMP exif:ISOSpeedRatings"),
 )
 _FOCAL_LENGTH = ("sidecar exif:FocalLength", "EXIF FocalLength", "XMP exif:FocalLength")
+_DOCUMENT_ID = ("XMP xmpMM:DocumentID", "sidecar xmpMM:DocumentID")
+_DERIVED_FROM_ID = ("XMP xmpMM:DerivedFrom", "sidecar xmpMM:DerivedFrom")
+_RAW_NAME = ("XMP crs:RawFileName", "sidecar crs:RawFileName")
 # Latitude and longitude, altitude and its reference come from one source.
 _GPS = ("sidecar exif:GPS", "EXIF GPS", "XMP exif:GPS")
 
@@ -118,6 +121,7 @@ _STOCK_SETTINGS = re.compile(
 )
 # What is written for a lens that the camera does not know.
 _NO_LENSES = {"----", "unknown", "unknown lens", "no lens", "none", "n/a", "0.0 mm f/0.0"}
+_LONGEST_IDENTIFIER = 255
 _MAX_ISO = 50_000_000
 # Exif's field of 16 bits holds this for any greater sensitivity.
 _ISO_ELSEWHERE = 65_535
@@ -160,6 +164,10 @@ def read_facts(blocks: MetadataBlocks, sidecar: XmpPacket | None = None) -> Phot
             iso=sources.iso(),
             focal_length_mm=sources.positive(_FOCAL_LENGTH),
             altitude_m=sources.altitude(is_placed=position is not None),
+            live_photo_id=sources.identifier(("EXIF AppleContentIdentifier",)),
+            document_id=sources.identifier(_DOCUMENT_ID),
+            derived_from_id=sources.identifier(_DERIVED_FROM_ID),
+            raw_name=sources.identifier(_RAW_NAME),
         ),
     )
 
@@ -208,6 +216,10 @@ class _Sources:
     def texts(self, names: Iterable[str]) -> Iterator[str]:
         """All values that are text, cleaned."""
         return filter(None, map(clean_text, self.values(names)))
+
+    def identifier(self, names: Iterable[str]) -> str | None:
+        """The first text that is short enough to name a file."""
+        return next((text for text in self.texts(names) if len(text) <= _LONGEST_IDENTIFIER), None)
 
     def parsed(self, parsers: Mapping[str, Callable[[str], _T | None]]) -> Iterator[_T]:
         """All valid values of properties, each read in its way."""

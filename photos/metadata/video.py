@@ -17,6 +17,7 @@ _MAKES = ("com.apple.quicktime.make", "com.android.manufacturer", "make")
 _MODELS = ("com.apple.quicktime.model", "com.android.model", "model")
 _TITLES = ("com.apple.quicktime.title", "title")
 _DESCRIPTIONS = ("com.apple.quicktime.description", "description", "comment")
+_LIVE_PHOTO_IDS = ("com.apple.quicktime.content.identifier",)
 _PLACES = ("com.apple.quicktime.location.iso6709", "location", "location-eng")
 # Where the clocks of QuickTime and of Unix begin: what a device without a clock writes.
 _NO_YEARS = {1904, 1970}
@@ -50,6 +51,9 @@ def container_facts(
         found = (clean_text(lower[name]) for name in names if name in lower)
         return next(filter(None, found), None)
 
+    capture = known.capture
+    if capture.live_photo_id is None:
+        capture = replace(capture, live_photo_id=text(_LIVE_PHOTO_IDS))
     values: dict[str, object] = {}
     if known.taken_at is None and (date := _date(lower)) is not None:
         date = _local(date, file_name, timedelta(milliseconds=duration_ms)) or date
@@ -57,8 +61,8 @@ def container_facts(
         values["utc_offset_minutes"] = date.utc_offset
     if known.latitude is None and (place := _place(lower)) is not None:
         values["latitude"], values["longitude"], altitude = place
-        if altitude is not None and known.capture.altitude_m is None:
-            values["capture"] = replace(known.capture, altitude_m=altitude)
+        if altitude is not None and capture.altitude_m is None:
+            capture = replace(capture, altitude_m=altitude)
     for name, names in (
         ("camera_make", _MAKES),
         ("camera_model", _MODELS),
@@ -67,7 +71,7 @@ def container_facts(
     ):
         if getattr(known, name) is None:
             values[name] = text(names)
-    return replace(known, **values)  # type: ignore[arg-type]
+    return replace(known, capture=capture, **values)  # type: ignore[arg-type]
 
 
 def _date(tags: Mapping[str, str]) -> PartialDate | None:

@@ -28,6 +28,9 @@ _PREFIXES = {
     "http://www.w3.org/1999/02/22-rdf-syntax-ns": "rdf",
     "http://purl.org/dc/elements/1.1": "dc",
     "http://ns.adobe.com/xap/1.0": "xmp",
+    "http://ns.adobe.com/xap/1.0/mm": "xmpMM",
+    "http://ns.adobe.com/xap/1.0/sType/ResourceRef": "stRef",
+    "http://ns.adobe.com/camera-raw-settings/1.0": "crs",
     "http://ns.adobe.com/exif/1.0": "exif",
     "http://cipa.jp/exif/1.0": "exifEX",
     "http://ns.adobe.com/exif/1.0/aux": "aux",
@@ -49,8 +52,12 @@ RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 # Old programs leave the prefix out, or undeclared.
 _ABOUT = (f"{RDF}about", "about", "rdf:about")
 ARRAYS = {"rdf:Alt", "rdf:Bag", "rdf:Seq"}
-# Structures from which only names are read, at any depth.
-_NAMES_BELOW = {"mwg-rs:Regions": "mwg-rs:Name", "MP:RegionInfo": "MPReg:PersonDisplayName"}
+# Structures from which only one field is read, at any depth.
+_FIELD_BELOW = {
+    "mwg-rs:Regions": "mwg-rs:Name",
+    "MP:RegionInfo": "MPReg:PersonDisplayName",
+    "xmpMM:DerivedFrom": "stRef:documentID",
+}
 _ITEM = re.compile(r"rdf:(li|_\d+)", re.ASCII)
 
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -202,7 +209,7 @@ def property_values(element: Element) -> Iterator[str]:
     if property_name(element) == "mwg-kw:Keywords":
         yield from _mwg_paths(element, ())
         return
-    if wanted := _NAMES_BELOW.get(property_name(element)):
+    if wanted := _FIELD_BELOW.get(property_name(element)):
         for part in element.iter():
             yield from (value for name, value in _attributes(part) if name == wanted)
             yield from [_text(part) or ""] if property_name(part) == wanted else []

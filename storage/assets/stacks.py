@@ -10,6 +10,7 @@ number of each asset (`chosen_stack`), which stays with it.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -196,6 +197,7 @@ def _read_files(connection: Connection, collection: int, folder: bytes) -> list[
             *(_asset.id, _asset.path, _asset.camera, _asset.taken_at, _asset.taken_precision),
             *(_asset.stack_id, _asset.chosen_stack, _asset.deleted_at, _asset.failure),
             *(_asset.collection_id, _asset.managed, _asset.file_name, _content.format),
+            _asset.capture,
         )
         .join_from(schema.asset, schema.content, isouter=True)
         .order_by(_asset.id)
@@ -256,4 +258,11 @@ def _stack_file(row: Any) -> StackFile:
         name = row.file_name or ""
     is_timed = row.taken_precision == DatePrecision.TIME
     taken_at = row.taken_at if is_timed else None
-    return StackFile(row.id, name, kind, row.camera, taken_at, row.chosen_stack)
+    capture = json.loads(row.capture)
+    return StackFile(
+        *(row.id, name, kind, row.camera, taken_at, row.chosen_stack),
+        live_photo_id=capture.get("live_photo_id"),
+        document_id=capture.get("document_id"),
+        derived_from_id=capture.get("derived_from_id"),
+        raw_name=capture.get("raw_name"),
+    )

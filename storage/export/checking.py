@@ -25,6 +25,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 # In a bucket, the hash is followed by a number.
 _UPLOAD = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{20})?")
 _CAPTURE = {field.name for field in fields(Capture)}
+_CAPTURE_TEXTS = ("live_photo_id", "document_id", "derived_from_id", "raw_name")
 _PAGE_BITS = 16
 _LARGEST_SIDE = 2**20
 
@@ -332,8 +333,11 @@ def _is_capture(text: str) -> bool:
         return False
     known = {name: value for name, value in capture.items() if value is not None}
     whole = [known.pop(name) for name in ("iso", "motion_video_offset") if name in known]
-    return all(type(value) is int and value >= 0 for value in whole) and all(
-        type(value) in (int, float) for value in known.values()
+    texts = [known.pop(name) for name in _CAPTURE_TEXTS if name in known]
+    return (
+        all(type(value) is int and value >= 0 for value in whole)
+        and all(type(value) is str for value in texts)
+        and all(type(value) in (int, float) for value in known.values())
     )
 
 

@@ -123,6 +123,43 @@ def test_metadata_that_contradicts_a_name_parts_a_stack(other: StackFile, is_joi
     assert bool(find_stacks([_file("a.jpg", 1), other])) is is_joined
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "is_joined"),
+    [
+        ({"document_id": "d"}, {"derived_from_id": "d"}, True),
+        ({"document_id": "d"}, {"derived_from_id": "e"}, False),
+        ({"document_id": "d"}, {"document_id": "d"}, False),
+        ({"derived_from_id": "d"}, {"derived_from_id": "d"}, False),
+        ({"name": "Old.NEF"}, {"raw_name": "old.nef"}, True),
+        ({"name": "old.nef"}, {"raw_name": "old.dng"}, False),
+        ({"live_photo_id": "l"}, {"live_photo_id": "l"}, True),
+        ({"live_photo_id": "l"}, {"live_photo_id": "m"}, False),
+    ],
+)
+def test_metadata_that_names_another_file_links_files_of_any_names(
+    one: dict[str, str], other: dict[str, str], is_joined: bool
+) -> None:
+    first = replace(_file("x.jpg", 1, None, None), **one)
+    made = replace(_file("y.jpg", 2, None, None), **other)
+    assert bool(find_stacks([made, first])) is is_joined
+    # What was derived from the other is in front.
+    if is_joined and "live_photo_id" not in one:
+        assert [stack.cover for stack in find_stacks([first, made])] == [2]
+
+
+def test_what_names_another_file_is_no_edit_of_it_if_its_time_or_camera_differs() -> None:
+    original = replace(_file("x.jpg", 1), document_id="d")
+    for seconds, camera, is_joined in (
+        *((0.5, "Canon R5", True), (None, None, True)),
+        *((60, "Canon R5", False), (0, "Nikon Z8", False)),
+    ):
+        edited = replace(_file("y.jpg", 2, seconds, camera), derived_from_id="d")
+        assert bool(find_stacks([original, edited])) is is_joined
+    # An id of fifty and more files names none of them.
+    many = [replace(_file(f"x{n}x.jpg", n, None), document_id="d") for n in range(3, 60)]
+    assert find_stacks([*many, replace(_file("y.jpg", 2), derived_from_id="d")]) == []
+
+
 def test_three_numbers_in_a_row_a_second_apart_are_a_burst_without_a_name() -> None:
     burst = [_file(f"DSC_{number:04}.NEF", number, number * 0.9) for number in range(7, 11)]
     assert _names(burst) == {"DSC_0007.NEF": {file.name for file in burst}}
@@ -198,15 +235,19 @@ _files = st.lists(
         st.just(0),
         st.sampled_from([None, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 60.0]),
         st.sampled_from([None, "Canon R5", "Nikon Z8"]),
+    ).flatmap(
+        lambda file: st.builds(
+            replace,
+            st.just(file),
+            document_id=st.sampled_from([None, None, "d", "e"]),
+            derived_from_id=st.sampled_from([None, None, "d", "e"]),
+            raw_name=st.sampled_from([None, None, "img_0001.cr2"]),
+            live_photo_id=st.sampled_from([None, None, None, "l"]),
+        )
     ),
     max_size=25,
     unique_by=lambda file: file.name,
-).map(
-    lambda files: [
-        StackFile(number, file.name, file.kind, file.camera, file.taken_at)
-        for number, file in enumerate(files, 1)
-    ]
-)
+).map(lambda files: [replace(file, id=number) for number, file in enumerate(files, 1)])
 
 
 @given(_files, st.randoms(use_true_random=False))

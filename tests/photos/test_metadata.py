@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -184,6 +185,46 @@ def test_capture_is_read_from_xmp_too() -> None:
 
 
 # Containers
+
+
+_REFERENCE = 'xmlns:stRef="http://ns.adobe.com/xap/1.0/sType/ResourceRef#"'
+
+
+@pytest.mark.parametrize(
+    "derived_from",
+    [
+        '<xmpMM:DerivedFrom stRef:instanceID="xmp.iid:9" stRef:documentID="xmp.did:1"/>',
+        '<xmpMM:DerivedFrom rdf:parseType="Resource"><stRef:instanceID>xmp.iid:9'
+        "</stRef:instanceID><stRef:documentID>xmp.did:1</stRef:documentID></xmpMM:DerivedFrom>",
+        "<xmpMM:DerivedFrom><rdf:Description><stRef:documentID>xmp.did:1</stRef:documentID>"
+        "</rdf:Description></xmpMM:DerivedFrom>",
+    ],
+)
+def test_xmp_names_the_file_and_what_it_was_made_from(derived_from: str) -> None:
+    attributes = (
+        f'{_REFERENCE} xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/" '
+        'crs:RawFileName="IMG_1.CR2" xmpMM:DocumentID="xmp.did:2"'
+    )
+    expected = Capture(document_id="xmp.did:2", derived_from_id="xmp.did:1", raw_name="IMG_1.CR2")
+    assert xmp_facts(packet(derived_from, attributes)).capture == expected
+    assert xmp_facts(packet("", f'xmpMM:DocumentID="{"x" * 256}"')).capture == Capture()
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+def test_apples_maker_note_names_the_live_photo(order: str) -> None:
+    identifier = b"4E7B4D0C-6A4E-4A0F-8E3C-2B7C1B1B8B11\0"
+    entry = struct.pack(f"{order}HHII", 17, 2, len(identifier), 32)
+    mark = {">": b"MM", "<": b"II"}[order]
+    head = b"Apple iOS\0\0\1" + mark + struct.pack(f"{order}H", 1)
+    note = head + entry + bytes(4) + identifier
+
+    def live_photo_id(note: bytes) -> str | None:
+        return exif_facts(exif(Exif={piexif.ExifIFD.MakerNote: note})).capture.live_photo_id
+
+    assert live_photo_id(note) == identifier[:-1].decode()
+    for end in range(len(note) - len(identifier)):
+        assert live_photo_id(note[:end]) is None
+    assert live_photo_id(b"Canon" + note[5:]) is None
 
 
 def test_unusable_sidecars_are_ignored(tmp_path: Path) -> None:

@@ -181,6 +181,7 @@ def test_facts_come_from_the_tags_of_the_container(tmp_path: Path) -> None:
         "com.apple.quicktime.location.ISO6709": "+48.8577+002.2950+035.0/",
         "com.apple.quicktime.make": "Apple",
         "com.apple.quicktime.model": "iPhone 15",
+        "com.apple.quicktime.content.identifier": "A-1",
         "title": "By the tower",
     }
     path = write_video(tmp_path / "facts.mov", _scenes(1), tags=tags)
@@ -194,7 +195,7 @@ def test_facts_come_from_the_tags_of_the_container(tmp_path: Path) -> None:
         camera_make="Apple",
         camera_model="iPhone 15",
         title="By the tower",
-        capture=Capture(altitude_m=35.0),
+        capture=Capture(altitude_m=35.0, live_photo_id="A-1"),
     )
 
 

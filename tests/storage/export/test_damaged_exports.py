@@ -194,6 +194,7 @@ def first(name: str, value: object) -> Callable[[Rows], object]:
             first("capture", '{"motion_video_offset": -5}'),
             "not what a photograph has",
         ),
+        ("assets.parquet", first("capture", '{"raw_name": 1}'), "not what a photograph has"),
         ("assets.parquet", first("custom", '{"x": NaN}'), "not a JSON object"),
         ("assets.parquet", first("title", "a\0b"), "a text holds"),
         ("assets.parquet", first("tags", ["\0"]), "a text holds"),
