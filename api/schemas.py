@@ -475,7 +475,8 @@ class ChannelDocument(Document):
     """Which channel found the hit, at what rank and with what score, and its part of the hit's
     score.
 
-    The keyword index has `words` in the place of a `space`.
+    The keyword index, `keyword`, and text in the picture, `text`, have `words` in the place of a
+    `space`.
     """
 
     space: str | None = None

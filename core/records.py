@@ -30,12 +30,16 @@ _LEAST_SIDE = 16
 
 
 class Kind(StrEnum):
-    """What a query is matched against: the vectors of one kind of thing, or the keyword index."""
+    """What a query is matched against: the vectors of one kind of thing, or the keyword index.
+
+    Hits tell those of its words that were read in the picture as a kind of their own, `TEXT`.
+    """
 
     IMAGE = "image"
     REGION = "region"
     CAPTION = "caption"
     KEYWORD = "keyword"
+    TEXT = "text"
 
 
 VECTOR_KINDS = (Kind.IMAGE, Kind.REGION, Kind.CAPTION)

@@ -198,7 +198,8 @@ class WordMatch:
 class ChannelMatch:
     """A channel that found the hit: the rank and score there, and its part of the hit's score.
 
-    The parts of a hit's channels add up to its score. The keyword index has `words` and no `space`.
+    The parts of a hit's channels add up to its score. The keyword index has `words` and no `space`;
+    words that were read in the picture are a channel of their own, `text`.
     """
 
     kind: str

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import repeat
 
 import numpy as np
 
 from regard.core.assets import Asset, StoredRegion
 from regard.core.catalog import SearchCatalog
-from regard.core.records import Int64Array, Target
+from regard.core.records import Float64Array, Int64Array, Kind, Target
 from regard.search.answers import ChannelMatch, Hit, Scope
 from regard.search.encoding import Excluded
 from regard.search.fusion import Fusion
-from regard.search.keywords import word_matches
+from regard.search.keywords import KeywordRanking, word_matches
 from regard.search.relevance import Judge
 
 
@@ -117,17 +116,48 @@ def _channel_matches(fusion: Fusion, items: Int64Array) -> list[tuple[ChannelMat
     found: list[list[ChannelMatch]] = [[] for _ in items]
     for row, ranking in enumerate(fusion.rankings):
         channel = ranking.weighted.channel
-        kind, space = channel.kind.value, channel.space or None
         places = fusion.places[row, items]
         ranked = np.flatnonzero(places >= 0)
         places = places[ranked]
+        contributions = fusion.contributions[row, items[ranked]]
+        if ranking.keywords is not None:
+            bonuses = fusion.bonuses[items[ranked]]
+            matches = _keyword_matches(ranking.keywords, places, contributions, bonuses)
+            for hit, of_hit in zip(ranked.tolist(), matches, strict=True):
+                found[hit] += of_hit
+            continue
         columns = (
             ranked.tolist(),
             ranking.ranks[places].tolist(),
             ranking.scores[places].tolist(),
-            fusion.contributions[row, items[ranked]].tolist(),
-            repeat(()) if ranking.keywords is None else word_matches(ranking.keywords, places),
+            contributions.tolist(),
         )
-        for hit, rank, score, contribution, words in zip(*columns, strict=False):
-            found[hit].append(ChannelMatch(kind, rank, score, contribution, space, words))
+        for hit, rank, score, contribution in zip(*columns, strict=True):
+            found[hit].append(
+                ChannelMatch(channel.kind.value, rank, score, contribution, channel.space)
+            )
     return list(map(tuple, found))
+
+
+def _keyword_matches(
+    keywords: KeywordRanking,
+    places: Int64Array,
+    contributions: Float64Array,
+    bonuses: Float64Array,
+) -> list[list[ChannelMatch]]:
+    """The matches of the items at places (m,) of the keyword index, which add up to their
+    `contributions` (m,): by what they are called or captioned, and by text in the picture."""
+    other_words = word_matches(keywords, places, is_read=False)
+    read_words = word_matches(keywords, places, is_read=True)
+    read = (contributions - bonuses) * keywords.read_shares[places]
+    matches: list[list[ChannelMatch]] = [[] for _ in places]
+    for kind, words, scores, parts in (
+        (Kind.KEYWORD, other_words, keywords.scores - keywords.read_scores, contributions - read),
+        (Kind.TEXT, read_words, keywords.read_scores, read),
+    ):
+        ranks = np.searchsorted(np.sort(-scores), -scores[places]) + 1
+        columns = words, ranks.tolist(), scores[places].tolist(), parts.tolist()
+        for of_item, of_words, rank, score, part in zip(matches, *columns, strict=True):
+            if of_words:
+                of_item.append(ChannelMatch(kind.value, rank, score, part, words=of_words))
+    return matches

@@ -73,10 +73,12 @@ class KeywordRanking:
     """Items (n,) that contain words of a query, best first, ties by id.
 
     `ranks` start at 1, and are equal for equal scores. `regions` are the regions of matching
-    captions or lines of text, or 0. `lines` (n,) are the lines of text with the most words, of
-    contents whose lines have all of them, or 0. `fields` (n, w) are the places in `WORD_FIELDS`
-    where an item has each word, or -1. `naming` (n,) is 0 for items that the query does not name,
-    and descends; `is_complete` says whether any item has all words in what people wrote.
+    captions or lines of text, or 0. `read_scores` are what words in text in the picture add to the
+    scores, and `read_shares` their shares of the strengths. `lines` (n,) are the lines of text with
+    the most words, of contents whose lines have all of them, or 0. `fields` (n, w) are the places in
+    `WORD_FIELDS` where an item has each word, or -1. `naming` (n,) is 0 for items that the query
+    does not name, and descends; `is_complete` says whether any item has all words in what people
+    wrote.
     """
 
     words: tuple[Words, ...]
@@ -86,6 +88,8 @@ class KeywordRanking:
     ranks: Int64Array
     contents: Int64Array
     regions: Int64Array
+    read_scores: Float32Array
+    read_shares: Float64Array
     lines: Int64Array
     fields: Int64Array
     naming: Int64Array
@@ -147,6 +151,8 @@ def rank_words(
     best = _WEIGHTS[fields] == held[rows, places]
     where[rows[best], places[best]] = fields[best]
     scores = held @ worth
+    read_scores = (held * _IS_LINE[where]) @ worth
+    read_shares = np.divide(read_scores, scores, out=np.zeros_like(scores), where=scores > 0)
     in_written, in_names = np.zeros((2, *held.shape), np.bool_)
     is_written, is_name = _IS_WRITTEN[fields], _IS_NAME[fields]
     in_written[rows[is_written], places[is_written]] = True
@@ -175,6 +181,8 @@ def rank_words(
         ranks=np.searchsorted(-scores, -scores) + 1,
         contents=of_content[order],
         regions=of_region[order],
+        read_scores=read_scores[order].astype(np.float32),
+        read_shares=read_shares[order],
         lines=lines[order],
         fields=where[order],
         naming=naming[order],
@@ -239,9 +247,13 @@ def _naming(asked: Sequence[WeightedWords], in_names: BoolArray) -> Int64Array:
     return naming
 
 
-def word_matches(ranking: KeywordRanking, places: Int64Array) -> list[tuple[WordMatch, ...]]:
-    """The words and whole names of the query that the items at places (m,) have, with their
-    fields."""
+def word_matches(
+    ranking: KeywordRanking, places: Int64Array, *, is_read: bool
+) -> list[tuple[WordMatch, ...]]:
+    """The words and whole names of the query that the items at places (m,) have, with their fields.
+
+    With `is_read` those in text in the picture, else the others.
+    """
     texts = [" ".join(filter(None, [*words.words, words.suffix])) for words in ranking.words]
 
     # Many items have the same words in the same fields.
@@ -249,7 +261,11 @@ def word_matches(ranking: KeywordRanking, places: Int64Array) -> list[tuple[Word
     def matches(*fields: int) -> tuple[WordMatch, ...]:
         found = zip(texts, fields, strict=True)
         return tuple(
-            dict.fromkeys(WordMatch(text, WORD_FIELDS[at].value) for text, at in found if at >= 0)
+            dict.fromkeys(
+                WordMatch(text, WORD_FIELDS[at].value)
+                for text, at in found
+                if at >= 0 and _IS_LINE[at] == is_read
+            )
         )
 
     return [matches(*fields) for fields in ranking.fields[places].tolist()]

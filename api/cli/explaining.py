@@ -72,10 +72,10 @@ def _reasons(match: ChannelMatch, hit: Hit) -> Iterator[str]:
             yield f"its part {hit.region.id} at {','.join(map(str, hit.region.bbox))}"
         case "caption":
             yield f"the caption “{hit.caption}”"
-        case "keyword":
+        case "keyword" | "text":
             for word in match.words:
                 yield f"“{word.text}” in {_FIELDS.get(word.field, word.field)}"
-            if hit.region is not None and hit.region.text is not None:
+            if match.kind == "text" and hit.region is not None and hit.region.text is not None:
                 yield f"line {hit.region.id} at {','.join(map(str, hit.region.bbox))}"
             if hit.asset.caption and any(word.field == "caption" for word in match.words):
                 yield f"which is “{hit.asset.caption}”"

@@ -6,7 +6,8 @@ const KINDS = {
   image: "Whole picture",
   region: "A part of it",
   caption: "Caption's meaning",
-  keyword: "Words in its text",
+  keyword: "Words about it",
+  text: "Text in the picture",
 };
 const FIELDS = {
   title: "the title", tag: "a tag", file_name: "the file's name", folder: "a folder's name", description: "the description",
@@ -52,10 +53,10 @@ function detailsOf({ kind, words }, { asset, region }) {
   if (kind === "region" && region?.text) return [];
   if (kind === "region") return region ? [region.caption ? `“${region.caption}”, outlined` : "the part that is outlined"] : [];
   if (kind === "caption") return [asset.caption, region?.caption].filter(Boolean).map((caption) => `“${caption}”`);
-  if (kind !== "keyword") return [];
+  if (kind !== "keyword" && kind !== "text") return [];
   const found = Map.groupBy(words ?? [], (word) => word.field);
   const where = [...found].map(([field, each]) => `${each.map(({ text }) => `“${text}”`).join(", ")} in ${FIELDS[field] ?? field}`);
-  return region?.text ? [...where, `“${region.text}”, outlined`] : where;
+  return kind === "text" && region?.text ? [...where, `“${region.text}”, outlined`] : where;
 }
 
 /** The same as sentences, for screen readers. */

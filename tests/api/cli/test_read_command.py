@@ -75,9 +75,21 @@ def test_text_is_read_after_indexing_or_later(library: Library) -> None:
     (first,) = (
         hit for hit in library.search("coffae") if hit["asset"]["uri"].endswith("bakery.png")
     )
-    (keyword,) = [channel for channel in first["channels"] if channel["kind"] == "keyword"]
-    assert keyword["words"] == [{"text": "coffae", "field": "similar_text"}]
+    (read,) = [channel for channel in first["channels"] if "words" in channel]
+    assert (read["kind"], read["rank"]) == ("text", 1)
+    assert read["words"] == [{"text": "coffae", "field": "similar_text"}]
     assert first["region"]["text"] == "Fresh Coffee"
+    # What it is called, and what is written in it, are channels that share the score.
+    first = library.search("bakery fresh")[0]
+    by_words = {one["kind"]: one for one in first["channels"] if "words" in one}
+    assert {kind: one["words"] for kind, one in by_words.items()} == {
+        "keyword": [{"text": "bakery", "field": "file_name"}],
+        "text": [{"text": "fresh", "field": "text"}],
+    }
+    assert all(one["contribution"] > 0 and one["score"] > 0 for one in by_words.values())
+    parts = sum(channel["contribution"] for channel in first["channels"])
+    assert parts == pytest.approx(first["score"], abs=1e-5)
+    assert "text #1" in library.run("search", "fresh").out.decode()
     outcome = library.run("search", '"exit 24"', "--explain", "--limit", "1")
     line = library.search('"exit 24"')[0]["region"]
     place = f"line {line['id']} at {','.join(map(str, line['bbox']))}"
