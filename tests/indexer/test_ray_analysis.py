@@ -379,7 +379,7 @@ def _work_while_workers_die(library: Library, cluster: Cluster, photos: int, kil
 
 @pytest.mark.campaign
 def test_killed_workers_lose_nothing(library: Library, cluster: Cluster) -> None:
-    _work_while_workers_die(library, cluster, photos=120, kills=2)
+    _work_while_workers_die(library, cluster, photos=1000, kills=2)
 
 
 @pytest.mark.campaign
