@@ -162,6 +162,7 @@ def nearest(
     are damaged in their file are left out.
     """
     found = Neighbours.empty(len(queries), k)
+    queries = pad(queries)
     selections = [chosen for part in parts if (chosen := part.select(allowed)).count]
     if k == 0 or not selections:
         return found
@@ -177,7 +178,7 @@ def nearest(
         block = queries[start : start + _BLOCK_QUERIES]
         nominated = share_work(partial(_nominate, queries=block, k=k), exact)
         # For many queries together it takes half the time, for a few the cores share it.
-        order = model.order(pad(block)) if model and by_lists and len(block) > FEW_QUERIES else None
+        order = model.order(block) if model and by_lists and len(block) > FEW_QUERIES else None
 
         def answer(
             row: int,
@@ -189,7 +190,7 @@ def nearest(
             query = block[row]
             best = _score_contenders(query, [groups[row] for groups in nominated], k)
             if model is not None and by_lists:
-                own = model.order(pad(query[None]))[0] if order is None else order[row]
+                own = model.order(query[None])[0] if order is None else order[row]
                 best = _in_steps(query, best, _read_in_steps(model, by_lists, query, k, own))
             if len(best.ids) < k < passing:
                 # Damaged rows, and those that a step found too late, are left out.
@@ -213,7 +214,7 @@ def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Cont
     is_large = count >= _MANY_ROWS
     while unsure.size and count > _GATHER_ROWS and 2 * fetch <= count:
         with faiss_threads(usable_cores() if len(unsure) > FEW_QUERIES and is_large else 1):
-            scan = part.scan(pad(queries[unsure]), fetch, selection)
+            scan = part.scan(queries[unsure], fetch, selection)
         for row, query in enumerate(unsure):
             margin = _margin(scan.error, norms[query], queries.shape[1])
             there = scan.positions[row] >= 0
@@ -248,11 +249,10 @@ def _margin(error: float, norm: float, dimension: int) -> float:
 
 def _score_every(part: Part, queries: Float32Array, positions: Int64Array) -> Float32Array:
     """Inner products of the queries with the rows at `positions` (m,), ascending: (q, m)."""
-    padded = pad(queries)
     scores = np.empty((len(queries), len(positions)), np.float32)
     for start in range(0, len(positions), _BLOCK_ROWS):
         rows = _gathered(part.rows.vectors, positions[start : start + _BLOCK_ROWS])
-        scores[:, start : start + len(rows)] = score_rows(padded, rows)
+        scores[:, start : start + len(rows)] = score_rows(queries, rows)
     return scores
 
 
@@ -305,14 +305,13 @@ class _Ranked:
         positions = np.concatenate([wanted for _, wanted, _ in groups])
         ids = np.concatenate([part.rows.ids[wanted] for part, wanted, _ in groups])
         codes = np.concatenate([of for _, _, of in groups])
-        padded = pad(query[None])
         scores = np.empty(len(ids), np.float32)
         start = 0
         for part, wanted, _ in groups:
             for first in range(0, len(wanted), _BLOCK_ROWS):
                 some = wanted[first : first + _BLOCK_ROWS]
                 vectors = _gathered(part.rows.vectors, some)
-                scores[start : start + len(some)] = score_rows(padded, vectors)[0]
+                scores[start : start + len(some)] = score_rows(query[None], vectors)[0]
                 start += len(some)
         return cls(parts, places, positions, ids, scores, codes).take(np.lexsort((ids, -scores)))
 
@@ -439,7 +438,6 @@ def _read_in_steps(
 
     They are read once for every two steps.
     """
-    padded = pad(query[None])
     in_lists = np.sum([c.in_lists for c in selections if c.in_lists is not None], axis=0)
     reached = np.cumsum(in_lists[order])  # (lists,): rows up to each list
     total = int(reached[-1])
@@ -450,7 +448,7 @@ def _read_in_steps(
         probes = order[None, : int(np.searchsorted(reached, wanted)) + 1]
         if size >= k:
             ends.pop()
-        yield _Reading(ends, _read_lists(selections, padded, probes, ends[-1] + _SPARE))
+        yield _Reading(ends, _read_lists(selections, query, probes, ends[-1] + _SPARE))
         if ends[-1] >= k:
             return
         size, reading = size * _GROWTH**2, reading + 1
@@ -458,7 +456,7 @@ def _read_in_steps(
 
 def _read_lists(
     selections: Sequence[Selection],
-    padded: Float32Array,
+    query: Float32Array,
     probes: Int64Array,
     fetch: int,
 ) -> list[tuple[Part, Float32Array, Int64Array]]:
@@ -473,7 +471,7 @@ def _read_lists(
         assert lists is not None
         of_part = min(fetch, chosen.count)
         own = np.ascontiguousarray(probes[:, place::shares])
-        scores, positions = lists.search(padded, own, of_part, chosen.selector)
+        scores, positions = lists.search(query[None], own, of_part, chosen.selector)
         # Damaged lists may hold any number.
         sound = (positions[0] >= 0) & (positions[0] < len(chosen.part.rows))
         return chosen.part, scores[0][sound], positions[0][sound]
