@@ -54,15 +54,10 @@ class SqlSearchCatalog(SearchCatalog):
             with self._database.reading() as connection:
                 kept = self._cache_at(moment(connection).assets).of(asset_filter)
                 unread, unread_regions = kept.missing(contents, regions)
-                found = read_hits(
-                    connection, self._pipeline.id, unread, unread_regions, asset_filter
-                )
-                kept.add(unread, found.regions, found)
-                # Further regions of contents that had been read.
-                rest = unread_regions - found.regions.keys()
-                if rest:
-                    found = read_hits(connection, self._pipeline.id, contents, rest, asset_filter)
-                    kept.add((), rest, found)
+                # Regions are read with their contents, and most pages have new ones.
+                of = contents if unread_regions else unread
+                found = read_hits(connection, self._pipeline.id, of, unread_regions, asset_filter)
+                kept.add(of, unread_regions, found)
         return kept.get(contents, regions)
 
     def _cache_at(self, version: int) -> _HitCache:
