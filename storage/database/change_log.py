@@ -26,6 +26,7 @@ from regard.storage.database.counters import (
     lost_counter,
 )
 from regard.storage.database.embeddings import EmbeddingBlock, Embeddings, unpack
+from regard.storage.database.stored_pipelines import StoredChannel
 
 # As text, because every search reads it and building the expression takes longer than running it.
 _ALL_COUNTERS = "SELECT name, value FROM counter"
@@ -195,7 +196,7 @@ def assets_version(connection: Connection) -> int:
 
 
 def read_changes(
-    connection: Connection, channel_id: int, dimension: int, after: int, limit: int
+    connection: Connection, channel: StoredChannel, after: int, visible: int, limit: int
 ) -> ChangeBatch:
     """Changes of a channel after a position: entries of up to `limit` vectors, at least one.
 
@@ -203,8 +204,7 @@ def read_changes(
     deleted are only listed as removed.
     """
     change, embedding = schema.change.c, schema.embedding.c
-    visible = last_position(connection)
-    coming = and_(change.channel_id == channel_id, change.position > after)
+    coming = and_(change.channel_id == channel.id, change.position > after)
     entries = connection.execute(
         select(change.position, change.vector_count)
         .where(coming, change.position <= visible)
@@ -238,7 +238,7 @@ def read_changes(
         np.arange(row.embedding_id, row.embedding_id + row.logged) for row in rows if not row.added
     ]
     return ChangeBatch(
-        unpack([row for row in rows if row.id is not None], dimension),
+        unpack([row for row in rows if row.id is not None], channel.dimension),
         np.concatenate(removed).astype(np.int64) if removed else np.zeros(0, np.int64),
         int(through),
     )

@@ -144,15 +144,15 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             self._is_away = False
 
     def _catch_up(self) -> None:
-        visible = self._visible()
+        visible = moment_now(self._catalog.database).embeddings
         share_work(lambda channel: self._fresh(channel, visible), list(self._pipeline.channels))
 
     def _snapshot(self) -> None:
         def write(channel: Channel) -> None:
-            with disk_errors_named(self._folder):
-                self._index(channel).snapshot(partial(self._sample_queries, channel))
+            self._indexes[channel].snapshot(partial(self._sample_queries, channel))
 
-        share_work(write, sorted(self._indexes, key=self._rows, reverse=True))
+        with disk_errors_named(self._folder):
+            share_work(write, sorted(self._indexes, key=self._rows, reverse=True))
 
     def _sample_queries(self, channel: Channel) -> list[Float32Array]:
         """Samples of what a channel is searched with: vectors of each kind in its space.
@@ -170,8 +170,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
         Queries are stored vectors of each kind in the channel's space.
         """
-        visible = self._visible()
-        indexes = {channel: self._fresh(channel, visible) for channel in self._pipeline.channels}
+        visible, indexes = self._all_fresh()
         channels = tuple(
             measure_recall(index, one.kind, *sample_rows(sampled, QUERIES, _RECALL_SEED))
             for channel, index in indexes.items()
@@ -212,8 +211,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
 
     def stats(self) -> Mapping[str, Mapping[str, Any]]:
         """Counts and sizes by channel."""
-        visible = self._visible()
-        indexes = {channel: self._fresh(channel, visible) for channel in self._pipeline.channels}
+        _, indexes = self._all_fresh()
         return {
             str(channel): {**index.stats(), "applied_through": index.applied_through}
             for channel, index in indexes.items()
@@ -251,9 +249,10 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         index = self._indexes.get(channel)
         return 0 if index is None else index.row_count
 
-    def _visible(self) -> int:
-        with self._catalog.database.reading() as connection:
-            return last_position(connection)
+    def _all_fresh(self) -> tuple[int, dict[Channel, VectorIndex]]:
+        """The last position of the log, and all indexes updated to it."""
+        visible = moment_now(self._catalog.database).embeddings
+        return visible, {one: self._fresh(one, visible) for one in self._pipeline.channels}
 
     def _fresh(self, channel: Channel, visible: int) -> VectorIndex:
         """The channel's index, updated to a position that was just read."""
@@ -291,7 +290,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                     index.fill(map(_additions, read_channel(connection, stored)), through=visible)
                     applied = index.applied_through
             while applied < visible:
-                batch = read_changes(connection, stored.id, stored.dimension, applied, _STEP)
+                batch = read_changes(connection, stored, applied, visible, _STEP)
                 index.apply(_additions(batch.added), batch.removed_ids, through=batch.through)
                 applied = index.applied_through
                 if index.unsaved_rows > _UNSAVED_ROWS:

@@ -208,7 +208,7 @@ def replay(
     with home.catalog.database.reading() as connection:
         visible = last_position(connection)
         while after < visible:
-            batch = read_changes(connection, stored.id, stored.dimension, after, limit)
+            batch = read_changes(connection, stored, after, visible, limit)
             assert after < batch.through <= visible
             added = batch.added
             # At least one row, which has up to two vectors here.
@@ -271,12 +271,12 @@ def test_what_was_added_and_deleted_is_only_removed(home: Home) -> None:
         writer.remove(list(writer.known_assets(b"/")))
     stored = home.pipeline.channels[IMAGE]
     with home.catalog.database.reading() as connection:
-        batch = read_changes(connection, stored.id, D, 0, 100)
+        batch = read_changes(connection, stored, 0, 6, 100)
         assert batch.added.ids.size == 0
         assert batch.added.vectors.dtype == np.float16
         assert batch.removed_ids.size == 1
         assert batch.through == last_position(connection) == 6
-        at_the_end = read_changes(connection, stored.id, D, 6, 100)
+        at_the_end = read_changes(connection, stored, 6, 6, 100)
     assert at_the_end.added.ids.size == at_the_end.removed_ids.size == 0
     assert at_the_end.through == 6
 
