@@ -185,7 +185,7 @@ class BucketWalk(Walk):
         """A folder that is entered, by the rules of the one that it lies in."""
         if path in self.exclusions.own:
             return _Folder(path, None, {})
-        if self.exclusions.leaves_out(path, rules, is_folder=True):
+        if self.exclusions.closes(path, rules):
             self.left_out += 1
             return _Folder(path, None, {})
         names = dict(listing.names(path))

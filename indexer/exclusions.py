@@ -169,14 +169,9 @@ class Exclusions:
                 patterns += _read_patterns(folder, confinement)
         return Rules(tuple(patterns))
 
-    def leaves_out(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool:
-        """Whether a path is left out of a folder in which `rules` hold.
-
-        A folder may also have a mark, see `inside`; one that leads to a named path is a passage.
-        """
-        if is_folder and path in self._passages:
-            return False
-        return self._decided(path, rules, is_folder=is_folder) or False
+    def closes(self, folder: bytes, rules: Rules) -> bool:
+        """Whether a folder is left out before it is listed; a passage is not."""
+        return folder not in self._passages and bool(self.leaves_out(folder, rules, is_folder=True))
 
     def inside(
         self,
@@ -190,7 +185,7 @@ class Exclusions:
         `rules` are those of its parent, `names` the folder's, if it was listed. Raises DecodeError
         if its ignore file can't be read.
         """
-        is_out = self._decided(folder, rules, is_folder=True)
+        is_out = self.leaves_out(folder, rules, is_folder=True)
         if names is None:
             names = names_in(folder, NOTED_NAMES)
         if is_out is None:
@@ -222,10 +217,15 @@ class Exclusions:
         except DecodeError:
             # Those walks can't tell what an ignore file says, and report it.
             return False
-        return rules.is_passage if is_folder else self.leaves_out(path, rules, is_folder=False)
+        return (
+            rules.is_passage if is_folder else bool(self.leaves_out(path, rules, is_folder=False))
+        )
 
-    def _decided(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool | None:
-        """Whether the path is left out; None if nothing says so and a mark in it may."""
+    def leaves_out(self, path: bytes, rules: Rules, *, is_folder: bool) -> bool | None:
+        """Whether a path is left out of a folder in which `rules` hold; None if nothing says so.
+
+        Then a mark in it may, see `inside`. One that leads to a named path is a passage.
+        """
         place = -1
         is_out: bool | None = None
         if path in self._paths:

@@ -121,17 +121,6 @@ class FolderWalk(Walk):
         return False
 
     def _examine_root(self) -> os.stat_result:
-        status = self._status_of_root()
-        identity = (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
-        if self.identity is not None and identity != self.identity:
-            raise RootUnavailable(
-                f"{uri_of_path(self.root)} was replaced by another folder during the walk",
-                remedy="mount or restore it, then run the command again",
-            )
-        self.identity = identity
-        return status
-
-    def _status_of_root(self) -> os.stat_result:
         self.require_confined()
         try:
             status = os.stat(self.root)
@@ -150,6 +139,13 @@ class FolderWalk(Walk):
                 f"{uri_of_path(self.root)} can't be read: {_reason(error)}",
                 remedy="fix its permissions or its mount",
             ) from error
+        identity = (status.st_dev, status.st_ino) if stat.S_ISDIR(status.st_mode) else None
+        if self.identity is not None and identity != self.identity:
+            raise RootUnavailable(
+                f"{uri_of_path(self.root)} was replaced by another folder during the walk",
+                remedy="mount or restore it, then run the command again",
+            )
+        self.identity = identity
         return status
 
     def _hides(self, path: bytes) -> bool:
@@ -171,7 +167,7 @@ class FolderWalk(Walk):
         if self._last_rules[0] != folder:
             self._last_rules = folder, self._rules_in(folder)
         rules = self._last_rules[1]
-        return rules is None or self.exclusions.leaves_out(path, rules, is_folder=False)
+        return rules is None or bool(self.exclusions.leaves_out(path, rules, is_folder=False))
 
     def _rules_in(self, folder: bytes) -> Rules | None:
         """The rules in a folder at or below the root; None if it is left out."""
@@ -218,8 +214,11 @@ class FolderWalk(Walk):
         """List a folder; None if it is left out, unreadable, or its own ancestor through a
         link."""
         ancestors = frozenset() if parent is None else parent.identities
-        wanted = self._wanted_in(path, parent)
-        if parent and self.exclusions.leaves_out(path, parent.rules, is_folder=True):
+        if parent is None:
+            wanted = _names_of(self.root, self.parts)
+        else:
+            wanted = parent.wanted and parent.wanted[os.path.basename(path)]
+        if parent and self.exclusions.closes(path, parent.rules):
             self.left_out += 1
             return None
         try:
@@ -293,11 +292,6 @@ class FolderWalk(Walk):
                 names.append(name)
         names.sort(reverse=True)
         return names, sidecars
-
-    def _wanted_in(self, path: bytes, parent: _Folder | None) -> _Names | None:
-        if parent is None:
-            return _names_of(self.root, self.parts)
-        return parent.wanted and parent.wanted[os.path.basename(path)]
 
     @contextmanager
     def _listing(
