@@ -366,7 +366,7 @@ class _Run:
             photo.is_other = True
             return photo
         try:
-            with open_media(path, limits, self.confinement) as file:
+            with open_media(path, limits, self.confinement, entry.file_name) as file:
                 photo.entry = entry.as_read(file.object_status)
                 if not self.catalog.is_analysed(file.sha256):
                     photo.image = self.setup.image_of(file, path, self.confinement)
@@ -378,7 +378,7 @@ class _Run:
                 if entry.sidecar is not None:
                     sidecar = read_sidecar(entry.sidecar, self.confinement)
                     photo.has_damaged_sidecar = not sidecar.is_whole
-                photo.facts = file.facts(sidecar, entry.file_name)
+                photo.facts = file.facts(sidecar)
         except DecodeError as error:
             photo.failure_reason = error.message
         except RegardError:

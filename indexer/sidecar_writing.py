@@ -133,13 +133,13 @@ class _Writer:
     def _write(self, asset: EditedAsset) -> tuple[PhotoFacts, str | None] | None:
         """What the file says now, and its sidecar's stamp; None if the next run must read it."""
         path = asset.stamp.path
-        with open_media(path) as file:
+        name = os.path.basename(path)
+        with open_media(path, name=os.fsdecode(name)) as file:
             status = os.stat(path)
             folder = self._folder(os.path.dirname(path))
-            sidecar = folder.find(os.path.basename(path), is_raw=file.format is PhotoFormat.RAW)
+            sidecar = folder.find(name, is_raw=file.format is PhotoFormat.RAW)
             packet = XmpPacket() if sidecar.packet is None else read_xmp(sidecar.packet)
-            name = os.fsdecode(os.path.basename(path))
-            facts = file.facts(packet, name)
+            facts = file.facts(packet)
             stamp = FileStamp(path, status.st_size, status.st_mtime_ns, sidecar.stamp)
             wanted = writable(asset.applied_to(facts))
             written = sidecar.stamp
@@ -147,7 +147,7 @@ class _Writer:
                 self._report.unchanged += 1
             else:
                 new = write_xmp(sidecar.packet, wanted)
-                facts = file.facts(read_xmp(new), name)
+                facts = file.facts(read_xmp(new))
                 if not says(facts, wanted):
                     raise DecodeError("its sidecar would still say something else")
                 if self._lease is not None:

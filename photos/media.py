@@ -22,23 +22,27 @@ def open_media(
     path: FilePath,
     limits: DecodeLimits = DEFAULT_LIMITS,
     within: Confinement | None = None,
+    name: str = "",
 ) -> Iterator[PhotoFile | VideoFile]:
     """Open the photograph or video at `path`, unless it leads out of `within`.
 
-    A photograph is read, as by `PhotoFile.open`; a video is not, and may be of any size. Raises
-    DecodeError.
+    A photograph is read, as by `PhotoFile.open`; a video is not, and may be of any size. Its facts
+    depend on the `name` that a camera gave to the file, too. Raises DecodeError.
     """
-    with open_regular(path, within, limits.max_bytes) as file, media_in(file, limits) as media:
+    with (
+        open_regular(path, within, limits.max_bytes) as file,
+        media_in(file, limits, name) as media,
+    ):
         yield media
 
 
 @contextmanager
 def media_in(
-    file: BinaryIO, limits: DecodeLimits = DEFAULT_LIMITS
+    file: BinaryIO, limits: DecodeLimits = DEFAULT_LIMITS, name: str = ""
 ) -> Iterator[PhotoFile | VideoFile]:
     """The photograph or video in an open file, which a photograph closes; raises DecodeError."""
     if _is_video(file):
-        with VideoFile(file, limits) as video:
+        with VideoFile(file, limits, name) as video:
             yield video
         return
     with PhotoFile.read_from(file, limits) as photo:

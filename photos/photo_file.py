@@ -44,10 +44,12 @@ from regard.photos.formats import SNIFF_BYTES, PhotoFormat, is_raw_tiff, sniff
 from regard.photos.metadata.blocks import MetadataBlocks, file_metadata
 from regard.photos.metadata.reading import read_facts
 from regard.photos.metadata.xmp import XmpPacket
-from regard.photos.motion import motion_video_offset
 from regard.photos.tiff import TiffBlock, exif_orientation
 
 _SAMPLES = 16
+# How many beginnings of a video are tried, and how many boxes are read from each.
+_MOST_BEGINNINGS = 16
+_MOST_BOXES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,9 +177,8 @@ class PhotoFile:
             icc = picture.parts.icc
             return Image(srgb_pixels(raster, orientation=header.orientation, icc=icc))
 
-    def facts(self, sidecar: XmpPacket | None = None, file_name: str = "") -> PhotoFacts:
+    def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
         """What the metadata and a sidecar say; raises DecodeError if the header is damaged."""
-        del file_name
         facts = read_facts(self.header.metadata, sidecar)
         if self.format not in {PhotoFormat.JPEG, PhotoFormat.HEIF}:
             return facts
@@ -240,3 +241,36 @@ def looks_like_photo(path: FilePath, within: Confinement | None = None) -> bool:
         return sniff(read_start(path, SNIFF_BYTES, within)) is not None
     except (DecodeError, OutsideRoots, OSError):
         return False
+
+
+def motion_video_offset(photo: bytes) -> int | None:
+    """Where the video of a motion photo begins, in bytes; None if there is none.
+
+    Google's and Samsung's cameras write an MP4 file after the end of a JPEG, or into a box `mpvd` at
+    the end of a HEIC. XMP says so in several ways, or does not; the video itself is where it is.
+    Samsung puts further data after it.
+    """
+    place = len(photo)
+    for _ in range(_MOST_BEGINNINGS):
+        place = photo.rfind(b"ftyp", 0, place)
+        # A HEIC begins with such a box, too.
+        if place <= 4:
+            break
+        if _has_index(photo, place - 4):
+            return place - 4
+    return None
+
+
+def _has_index(data: bytes, position: int) -> bool:
+    """Whether boxes that begin here (ISO/IEC 14496-12, 4.2) are whole up to the movie's index."""
+    for _ in range(_MOST_BOXES):
+        length = int.from_bytes(data[position : position + 4], "big")
+        kind = data[position + 4 : position + 8]
+        if length == 1:
+            length = int.from_bytes(data[position + 8 : position + 16], "big")
+        if length < 8 or position + length > len(data):
+            return False
+        if kind == b"moov":
+            return True
+        position += length
+    return False

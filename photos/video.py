@@ -95,8 +95,13 @@ class VideoHeader:
 class VideoFile:
     """An open video; close it. For one thread at a time."""
 
-    def __init__(self, file: BinaryIO, limits: DecodeLimits = DEFAULT_LIMITS) -> None:
-        """Recognise the container; `file` stays the caller's. Raises DecodeError."""
+    def __init__(
+        self, file: BinaryIO, limits: DecodeLimits = DEFAULT_LIMITS, name: str = ""
+    ) -> None:
+        """Recognise the container; `file` stays the caller's. Raises DecodeError.
+
+        `name` is the one that a camera gave to the file.
+        """
         if not has_decoder():
             raise UnknownFormat("it is a video, which needs the package av: regard[video]")
         kind = sniff_video(file.read(SNIFF_BYTES))
@@ -108,6 +113,7 @@ class VideoFile:
         )
         self._file = file
         self._limits = limits
+        self._name = name
         self._opened = contextlib.ExitStack()
         if missing := missing_bytes(file, kind):
             raise DecodeError(f"it is cut short: {missing:,} bytes are missing at its end")
@@ -149,13 +155,13 @@ class VideoFile:
             return VideoHeader(width, height, duration_ms if is_told else None)
         raise DecodeError(f"no frame of its {self.format} video can be decoded")
 
-    def facts(self, sidecar: XmpPacket | None = None, file_name: str = "") -> PhotoFacts:
+    def facts(self, sidecar: XmpPacket | None = None) -> PhotoFacts:
         """What the container, a sidecar and the name that a camera gave say; raises DecodeError."""
         # Those of the stream are rarer, and the container's own come first.
         tags = {**self._stream.metadata, **self._container.metadata}
         duration_ms = (self._container.duration or 0) // 1000
         known = read_facts(MetadataBlocks(), sidecar)
-        return container_facts(tags, known, file_name, min(max(duration_ms, 0), _LAST_MS))
+        return container_facts(tags, known, self._name, min(max(duration_ms, 0), _LAST_MS))
 
     def content(self, image: Image | None = None) -> ContentHeader:
         """Identity and form; raises DecodeError."""

@@ -419,7 +419,7 @@ class LocalLibrary(Library):
     def motion_video(self, asset: AssetLike) -> bytes:
         from regard.photos.decoding import DEFAULT_LIMITS
         from regard.photos.files import read_file
-        from regard.photos.motion import motion_video_offset
+        from regard.photos.photo_file import motion_video_offset
         from regard.storage.assets.reading import SqlAssetReading
 
         record = SqlAssetReading(self._live_home().catalog).get(asset_number(asset))

@@ -209,9 +209,9 @@ def _keep(
     """Check one file and keep it, or give the reason why not."""
     name = file.file_name or "unnamed"
     try:
-        with file.sink.open() as opened, media_in(opened, service.limits) as media:
+        with file.sink.open() as opened, media_in(opened, service.limits, name) as media:
             header, kind = media.header, str(media.format)
-            facts = media.facts(file_name=name)
+            facts = media.facts()
     except UnknownFormat as error:
         return _Outcome(name, None, problem_document("unsupported-media", error.message))
     except DecodeError as error:
