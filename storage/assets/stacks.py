@@ -209,7 +209,8 @@ def _read_files(connection: Connection, collection: int, folder: bytes) -> list[
         for some in in_batches(_ids_in(connection, collection, folder))
         for row in connection.execute(statement.where(_asset.id.in_(some)))
         # Some may have been moved since.
-        if folders_of([row]) == {(collection, folder)}
+        if folder_of(row.collection_id, bytes(row.path), row.managed, row.taken_at)
+        == (collection, folder)
     ]
 
 
