@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -34,7 +35,6 @@ from regard.storage.database.embeddings import Embeddings, read_channel
 from regard.storage.database.stored_pipelines import StoredChannel, StoredPipeline, index_folder
 from regard.storage.retrieval.passing_contents import PassingContents
 from regard.storage.retrieval.recall import QUERIES, RecallReport, measure_recall
-from regard.storage.retrieval.recent_neighbours import RecentNeighbours
 from regard.storage.retrieval.verification import Finding, verify_channel
 from regard.storage.vectors.engine import (
     Additions,
@@ -58,6 +58,13 @@ _DEPTH_SEED, _RECALL_SEED = 0, 1
 _NEVER = Moment(-1, -1)
 # Seconds to wait for another thread that changes an index, before asking whether the engine is away.
 _TURN_SECONDS = 1.0
+# Neighbours that are kept, of 28 bytes each.
+_KEPT = 1 << 20
+# Searches of more queries at once are not made by people who turn pages.
+_MOST_QUERIES = 32
+
+# The channel, the filter, whether the search is exact, and the queries' vectors.
+QueryKey = tuple[Channel, AssetFilter, bool, bytes]
 
 
 class ChannelIndexes(ChannelSearch, DerivedIndexes):
@@ -73,7 +80,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         self._catalog = catalog
         self._pipeline = pipeline
         self._passing = PassingContents()
-        self._recent = RecentNeighbours(_NEVER)
+        self._recent = _RecentNeighbours(_NEVER)
         self._folder = index_folder(engine.folder, pipeline.fingerprint)
         self.engine = engine
         self._is_away = False
@@ -113,13 +120,13 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         found.update(zip(order, share_work(answer, order), strict=True))
         return [found[place] for place in range(len(asked))]
 
-    def _recent_at(self, now: Moment) -> RecentNeighbours:
+    def _recent_at(self, now: Moment) -> _RecentNeighbours:
         """The answers that hold at a moment."""
         with self._replacing:
             if now.is_after(self._recent.moment):
-                self._recent = RecentNeighbours(now)
+                self._recent = _RecentNeighbours(now)
             # Another thread may have seen a later moment than this one.
-            return self._recent if self._recent.moment == now else RecentNeighbours(now)
+            return self._recent if self._recent.moment == now else _RecentNeighbours(now)
 
     def catch_up(self) -> None:
         """As in the Protocol; raises IndexMismatch for an index that does not fit the catalog."""
@@ -193,7 +200,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                 channel: self.engine.create(self._identity(stored))
                 for channel, stored in self._pipeline.channels.items()
             }
-            self._recent = RecentNeighbours(_NEVER)
+            self._recent = _RecentNeighbours(_NEVER)
         self._catch_up()
         self._snapshot()
 
@@ -320,6 +327,46 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             kind=stored.channel.kind,
             dimension=stored.dimension,
         )
+
+
+class _RecentNeighbours:
+    """The last answers by query, so that later pages of a query search nothing.
+
+    They hold for one moment of the catalog. Any number of threads may use them.
+    """
+
+    def __init__(self, moment: Moment) -> None:
+        self.moment = moment
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[QueryKey, Neighbours] = OrderedDict()
+        self._count = 0
+
+    def get(self, key: QueryKey, k: int) -> Neighbours | None:
+        """An answer with at least `k` neighbours, or all there are, cut to `k`."""
+        with self._lock:
+            found = self._answers.get(key)
+            if found is None:
+                return None
+            self._answers.move_to_end(key)
+        width = found.ids.shape[1]
+        is_whole = width == 0 or bool((found.ids[:, -1] < 0).all())
+        if width < k and not is_whole:
+            return None
+        first = slice(None), slice(k)
+        return Neighbours(
+            found.scores[first], found.ids[first], found.contents[first], found.regions[first]
+        )
+
+    def keep(self, key: QueryKey, found: Neighbours) -> None:
+        """Keep an answer, in place of those used longest ago."""
+        if len(found.ids) > _MOST_QUERIES or found.ids.size > _KEPT:
+            return
+        with self._lock:
+            replaced = self._answers.pop(key, None)
+            self._count += found.ids.size - (0 if replaced is None else replaced.ids.size)
+            self._answers[key] = found
+            while self._count > _KEPT:
+                self._count -= self._answers.popitem(last=False)[1].ids.size
 
 
 def _additions(embeddings: Embeddings) -> Additions:

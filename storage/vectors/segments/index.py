@@ -119,7 +119,10 @@ class SegmentedIndex(VectorIndex):
             if through > self._state.applied_through:
                 state = self._state.without(removed)
                 state = state.added(lasting, self._limits, self._seal)
-                self._publish(replace(state, applied_through=through))
+                self._state = replace(state, applied_through=through)
+                # Merge segments where that is due, step by step.
+                for compacted in self._state.compactions(self._limits, self._seal):
+                    self._state = compacted
 
     def fill(self, additions: Iterable[Additions], *, through: int) -> None:
         """As in the Protocol; the rows go to segments on disk.
@@ -214,12 +217,6 @@ class SegmentedIndex(VectorIndex):
 
     def damage(self) -> list[str]:
         return [f"the file {name} is damaged" for name in damaged_files(self.directory)]
-
-    def _publish(self, state: State) -> None:
-        """Put a state in place, then merge its segments where that is due, step by step."""
-        self._state = state
-        for compacted in state.compactions(self._limits, self._seal):
-            self._state = compacted
 
     def _seal(self, rows: Rows) -> Sealed:
         return self._placed(Segment.of(rows))
