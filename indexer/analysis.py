@@ -12,6 +12,7 @@ and the analyzer threads only wait for it (`regard.indexer.ray_analysis`).
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import threading
 import time
@@ -213,10 +214,7 @@ class AnalysisStages:
         """The analysis of one batch, and in how many threads at once."""
         setup = self._setup
         if setup.load_file_analyzer is None:
-            analyzer = setup.load_analyzer()
-
-            def analyse_some(images: Sequence[Image]) -> list[Analysis | str]:
-                return analyse_images(analyzer, images)
+            analyse_some = functools.partial(analyse_images, setup.load_analyzer())
 
             def analyse_here(batch: Sequence[Analysable]) -> list[Analysis | str]:
                 images = [item.image for item in batch if isinstance(item.image, Image)]

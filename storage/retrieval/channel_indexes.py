@@ -20,7 +20,6 @@ from sqlalchemy import Connection
 from regard.core.catalog import ChannelQuery, ChannelSearch, DerivedIndexes, Neighbours
 from regard.core.errors import EngineUnavailable, HomeError, IndexMismatch
 from regard.core.filters import AssetFilter
-from regard.core.idset import IdSet
 from regard.core.machine import share_work
 from regard.core.records import Channel, Float32Array
 from regard.storage.database.catalog import Catalog
@@ -108,11 +107,15 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
                 found[place] = known
         order = sorted(
             (place for place in range(len(asked)) if place not in found),
-            key=lambda place: -self._rows(asked[place].channel),
+            key=lambda place: -self._index(asked[place].channel).row_count,
         )
 
         def answer(place: int) -> Neighbours:
-            neighbours = self._answer(asked[place], now.embeddings, allowed)
+            query = asked[place]
+            index = self._fresh(query.channel, now.embeddings)
+            # One column more than there are rows, so that padding shows that these are all.
+            width = min(query.k, index.row_count + 1)
+            neighbours = index.search(query.vectors, width, allowed, exact=query.exact)
             recent.keep(keys[place], neighbours)
             return neighbours
 
@@ -159,7 +162,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             self._indexes[channel].snapshot(partial(self._sample_queries, channel))
 
         with disk_errors_named(self._folder):
-            share_work(write, sorted(self._indexes, key=self._rows, reverse=True))
+            share_work(write, sorted(self._indexes, key=lambda one: -self._indexes[one].row_count))
 
     def _sample_queries(self, channel: Channel) -> list[Float32Array]:
         """Samples of what a channel is searched with: vectors of each kind in its space.
@@ -245,16 +248,6 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
         return findings + [
             Finding(f"in the index {channel}, {damage}", in_index=True) for damage in index.damage()
         ]
-
-    def _answer(self, query: ChannelQuery, visible: int, allowed: IdSet | None) -> Neighbours:
-        index = self._fresh(query.channel, visible)
-        # One column more than there are rows, so that padding shows that these are all.
-        width = min(query.k, index.row_count + 1)
-        return index.search(query.vectors, width, allowed, exact=query.exact)
-
-    def _rows(self, channel: Channel) -> int:
-        index = self._indexes.get(channel)
-        return 0 if index is None else index.row_count
 
     def _all_fresh(self) -> tuple[int, dict[Channel, VectorIndex]]:
         """The last position of the log, and all indexes updated to it."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from regard.core.records import Float16Array, Float32Array, Int64Array
 from regard.storage.vectors.engine import Additions
-from regard.storage.vectors.faiss_library import faiss_threads, load_faiss
+from regard.storage.vectors.faiss_library import faiss_threads
 
 _BLOCK = 1024
 # Numbers that are converted as one vector.
@@ -149,9 +149,8 @@ def squared_norms(vectors: npt.NDArray[np.floating]) -> Float32Array:
     return norms
 
 
-def fp16_index(vectors: Float16Array) -> Any:
-    """A FAISS index over padded vectors (n, w), which are not copied."""
-    faiss = load_faiss()
+def fp16_index(faiss: Any, vectors: Float16Array) -> Any:
+    """An index of `faiss` over padded vectors (n, w), which are not copied."""
     index = faiss.IndexScalarQuantizer(
         vectors.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
@@ -179,8 +178,8 @@ def score_rows(queries: Float32Array, rows: Float16Array) -> Float32Array:
         scores[np.isnan(scores)] = -np.inf
         return scores
     # NumPy takes ten times as long to convert float16.
-    with faiss_threads(1):
-        found, positions = fp16_index(rows).search(queries, len(rows))
+    with faiss_threads(1) as faiss:
+        found, positions = fp16_index(faiss, rows).search(queries, len(rows))
     # FAISS leaves out what is not a number, and gives -1 instead: the last column.
     scores = np.full((len(queries), len(rows) + 1), -np.inf, np.float32)
     np.put_along_axis(scores, positions, found, axis=1)

@@ -117,10 +117,6 @@ class Selection:
         selector = load_faiss().IDSelectorBitmap(np.packbits(mask, bitorder="little"))
         return cls(part, mask, count, selector, in_lists)
 
-    def positions(self) -> Int64Array:
-        """Positions of the selected rows, ascending."""
-        return np.arange(self.count) if self.mask is None else np.flatnonzero(self.mask)
-
 
 @dataclass(frozen=True, slots=True)
 class _Contenders:
@@ -141,10 +137,10 @@ def scan_rows(
     vectors: npt.NDArray[np.float16], queries: Float32Array, fetch: int, selection: Selection
 ) -> Scan:
     """The `fetch` best selected rows of a part by its padded vectors (n, w), on the CPU."""
-    parameters = None
+    faiss, parameters = load_faiss(), None
     if selection.selector is not None:
-        parameters = load_faiss().SearchParameters(sel=selection.selector)
-    scores, positions = fp16_index(vectors).search(queries, fetch, params=parameters)
+        parameters = faiss.SearchParameters(sel=selection.selector)
+    scores, positions = fp16_index(faiss, vectors).search(queries, fetch, params=parameters)
     floors = np.where(positions[:, -1] >= 0, scores[:, -1], -np.inf)
     return Scan(scores, positions, floors, float32_error(vectors.shape[1]))
 
@@ -226,7 +222,7 @@ def _nominate(selection: Selection, queries: Float32Array, k: int) -> list[_Cont
         unsure = np.asarray([query for query in unsure if int(query) not in found], np.intp)
         fetch *= 4
     if unsure.size:
-        every = selection.positions()
+        every = np.arange(count) if selection.mask is None else np.flatnonzero(selection.mask)
         scores_of_every = _score_every(part, queries[unsure], every)
         for row, query in enumerate(unsure):
             scores = scores_of_every[row]

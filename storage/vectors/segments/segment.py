@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from regard.core.idset import IdSet
 from regard.core.records import BoolArray, Float32Array, Int64Array
+from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.rows import (
     Rows,
     fp16_index,
@@ -99,7 +100,7 @@ class Segment:
     @property
     def faiss_index(self) -> Any:
         """A FAISS index of the rows, to copy it to a device."""
-        return fp16_index(self.rows.vectors)
+        return fp16_index(load_faiss(), self.rows.vectors)
 
     @property
     def is_mapped(self) -> bool:

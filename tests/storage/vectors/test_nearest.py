@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from vector_oracle import unit_rows
 
 from regard.core.idset import IdSet
+from regard.storage.vectors.faiss_library import load_faiss
 from regard.storage.vectors.rows import Rows, fp16_index
 from regard.storage.vectors.segments import nearest as nearest_module
 from regard.storage.vectors.segments.nearest import Scan, Selection, nearest
@@ -104,7 +105,7 @@ def test_vague_scans_give_exact_answers(
         keep &= chosen.contains(ids)
     rows = np.concatenate([p.rows.vectors for p in parts])[keep].astype(np.float32)
     for row, query in enumerate(queries):
-        index = fp16_index(rows.astype(np.float16))
+        index = fp16_index(load_faiss(), rows.astype(np.float16))
         exact = np.empty(len(rows), np.float32)
         if len(rows):
             values, places = index.search(query[None], len(rows))
