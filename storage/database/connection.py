@@ -19,6 +19,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Engine,
+    Select,
     Table,
     create_engine,
     event,
@@ -39,6 +41,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.errors import (
     HomeError,
@@ -276,6 +279,31 @@ class Database:
             if self.is_sqlite
             else "check REGARD_DATABASE_URL and that the server is up",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledStatement:
+    """A statement's text, and its parameters except those of a call, in order if that counts.
+
+    SQLAlchemy's cache look-up for a large expression takes longer than running it.
+    """
+
+    text: str
+    values: Mapping[str, Any]
+    order: Sequence[str] | None
+
+    @classmethod
+    def of(cls, statement: Select[Any], dialect: Dialect) -> CompiledStatement:
+        """Compile a statement."""
+        compiled = statement.compile(dialect=dialect)
+        assert isinstance(compiled, SQLCompiler)
+        return cls(str(compiled), compiled.params, compiled.positiontup)
+
+    def run(self, database: Database, values: Mapping[str, Any]) -> list[Any]:
+        """Its rows for these values, by `Database.read_once`."""
+        every = {**self.values, **values}
+        given = every if self.order is None else [every[name] for name in self.order]
+        return database.read_once(self.text, given)
 
 
 def _prepare_sqlite(engine: Engine) -> None:

@@ -292,7 +292,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
             while applied < visible:
                 batch = read_changes(connection, stored, applied, visible, _STEP)
                 index.apply(_additions(batch.added), batch.removed_ids, through=batch.through)
-                applied = index.applied_through
+                applied = batch.through
                 if index.unsaved_rows > _UNSAVED_ROWS:
                     with contextlib.suppress(OSError):
                         index.snapshot()

@@ -42,7 +42,6 @@ from sqlalchemy import (
     table,
     union_all,
 )
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WORD_FIELDS, KeywordSearch, Occurrences, WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
@@ -52,7 +51,7 @@ from regard.storage.assets.filters import passes
 from regard.storage.database import schema
 from regard.storage.database.catalog import Catalog
 from regard.storage.database.change_log import assets_version, moment_now
-from regard.storage.database.connection import Database
+from regard.storage.database.connection import CompiledStatement
 from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.retrieval.read_words import ReadWords
 
@@ -370,31 +369,10 @@ def _caption_arm(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Unfiltered:
-    """The compiled statement without a filter, and its parameters except the words.
-
-    SQLAlchemy's cache look-up for so large an expression takes longer than running it.
-    """
-
-    statement: str
-    values: Mapping[str, Any]
-    order: Sequence[str] | None
-
-    def run(self, database: Database, words: Mapping[str, str]) -> Sequence[Any]:
-        """Its rows for these words."""
-        values = {**self.values, **words}
-        if self.order is None:
-            return database.read_once(self.statement, values)
-        return database.read_once(self.statement, [values[name] for name in self.order])
-
-
 @functools.lru_cache(maxsize=64)
-def _unfiltered(dialect: Dialect, pipeline: int, checks: Checks) -> _Unfiltered:
+def _unfiltered(dialect: Dialect, pipeline: int, checks: Checks) -> CompiledStatement:
     statement = _statement(dialect.name == "sqlite", pipeline, EVERYTHING, checks)
-    compiled = statement.compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    return _Unfiltered(str(compiled), compiled.params, compiled.positiontup)
+    return CompiledStatement.of(statement, dialect)
 
 
 @functools.lru_cache(maxsize=2)

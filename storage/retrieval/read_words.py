@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import json
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -32,7 +32,6 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.compiler import SQLCompiler
 
 from regard.core.catalog import WordField, Words
 from regard.core.filters import EVERYTHING, AssetFilter
@@ -41,7 +40,7 @@ from regard.storage.assets.filters import passes
 from regard.storage.assets.texts import LONGEST_WORD, words_of_line
 from regard.storage.database import schema
 from regard.storage.database.change_log import record_changes
-from regard.storage.database.connection import Database, insert_many
+from regard.storage.database.connection import CompiledStatement, Database, insert_many
 from regard.storage.database.stored_pipelines import StoredPipeline
 from regard.storage.retrieval.verification import Finding
 
@@ -68,14 +67,8 @@ class ReadWords:
 
     def find_anywhere(self, asked: Sequence[Words]) -> list[FoundLine]:
         """The newest lines with any of the words, without a transaction."""
-        statement, values, order = _unfiltered(self._database.engine.dialect, self._pipeline)
-
-        def read(words: Any) -> Sequence[Any]:
-            named = {**values, "words": words}
-            given = named if order is None else [named[name] for name in order]
-            return self._database.read_once(statement, given)
-
-        return self._find(asked, read)
+        statement = _unfiltered(self._database.engine.dialect, self._pipeline)
+        return self._find(asked, lambda words: statement.run(self._database, {"words": words}))
 
     def find(
         self, connection: Connection, asset_filter: AssetFilter, asked: Sequence[Words]
@@ -97,12 +90,11 @@ class ReadWords:
             by_word.setdefault(word, []).append((content, line, line_text))
         found: list[FoundLine] = []
         for place, (item, forms) in enumerate(zip(asked, wanted, strict=True)):
-            phrase = [folded(word) for word in item.words]
             fields: dict[tuple[int, int], str] = {}
             for word in forms & by_word.keys():
                 field = forms[word]
                 for content, line, line_text in by_word[word]:
-                    if len(phrase) > 1 and not _has_phrase(line_text, phrase):
+                    if len(item.words) > 1 and not _has_phrase(line_text, item.words):
                         continue
                     if fields.get((content, line)) != WordField.TEXT.value:
                         fields[content, line] = field
@@ -151,8 +143,8 @@ def similar_words(word: str) -> frozenset[str]:
     return frozenset(changed - {word})
 
 
-def _has_phrase(line: str, phrase: Sequence[str]) -> bool:
-    there = [folded(word) for word in split_words(line)]
+def _has_phrase(line: str, words: Sequence[str]) -> bool:
+    there, phrase = list(map(folded, split_words(line))), list(map(folded, words))
     return any(
         there[start : start + len(phrase)] == phrase
         for start in range(len(there) - len(phrase) + 1)
@@ -190,16 +182,9 @@ def _statement(is_sqlite: bool, pipeline: int, asset_filter: AssetFilter) -> Sel
 
 
 @functools.lru_cache(maxsize=8)
-def _unfiltered(
-    dialect: Dialect, pipeline: int
-) -> tuple[str, Mapping[str, Any], Sequence[str] | None]:
-    """The statement without a filter as text, its parameters, and their order if that counts.
-
-    SQLAlchemy's cache look-up takes longer than running it.
-    """
-    compiled = _statement(dialect.name == "sqlite", pipeline, EVERYTHING).compile(dialect=dialect)
-    assert isinstance(compiled, SQLCompiler)
-    return str(compiled), compiled.params, compiled.positiontup
+def _unfiltered(dialect: Dialect, pipeline: int) -> CompiledStatement:
+    statement = _statement(dialect.name == "sqlite", pipeline, EVERYTHING)
+    return CompiledStatement.of(statement, dialect)
 
 
 def verify_read_words(database: Database) -> list[Finding]:
