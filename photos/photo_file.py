@@ -182,7 +182,8 @@ class PhotoFile:
         facts = read_facts(self.header.metadata, sidecar)
         if self.format not in {PhotoFormat.JPEG, PhotoFormat.HEIF}:
             return facts
-        offset = motion_video_offset(self.data)
+        if (offset := motion_video_offset(self.data)) is None:
+            return facts
         return replace(facts, capture=replace(facts.capture, motion_video_offset=offset))
 
     def content(self, image: Image | None = None) -> ContentHeader:

@@ -142,7 +142,8 @@ def rank_words(
     frequencies = np.bincount(pairs // base, minlength=len(asked))[: len(asked)]
     for place, texts in found.more.items():
         frequencies[place] = min(max(frequencies[place], texts), found.total)
-    rarity = _inverse_frequencies(frequencies, found.total)
+    missing = np.maximum(found.total - frequencies, 0)
+    rarity = np.log1p((missing + 0.5) / (frequencies + 0.5))
     worth = rarity * np.asarray([item.weight for item in asked])  # (w,)
     # The best field of each item and word.
     held = np.zeros((len(ids), len(asked)))  # (n, w)
@@ -269,11 +270,6 @@ def word_matches(
         )
 
     return [matches(*fields) for fields in ranking.fields[places].tolist()]
-
-
-def _inverse_frequencies(frequencies: Int64Array, total: int) -> Float64Array:
-    missing = np.maximum(total - frequencies, 0)
-    return np.log1p((missing + 0.5) / (frequencies + 0.5))
 
 
 _WEIGHTS = np.asarray([FIELD_WEIGHTS[field] for field in WORD_FIELDS])

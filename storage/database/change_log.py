@@ -155,16 +155,12 @@ def pruned_positions(connection: Connection) -> int:
     return counter_value(connection, PRUNED)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Moment:
-    """The last positions of both logs that a transaction sees."""
+    """The last positions of both logs that a transaction sees; later ones are greater."""
 
     embeddings: int
     assets: int
-
-    def is_after(self, other: Moment) -> bool:
-        """Whether something changed since another moment."""
-        return (self.embeddings, self.assets) > (other.embeddings, other.assets)
 
 
 def moment(connection: Connection) -> Moment:

@@ -126,7 +126,7 @@ class ChannelIndexes(ChannelSearch, DerivedIndexes):
     def _recent_at(self, now: Moment) -> _RecentNeighbours:
         """The answers that hold at a moment."""
         with self._replacing:
-            if now.is_after(self._recent.moment):
+            if now > self._recent.moment:
                 self._recent = _RecentNeighbours(now)
             # Another thread may have seen a later moment than this one.
             return self._recent if self._recent.moment == now else _RecentNeighbours(now)

@@ -116,8 +116,9 @@ class SegmentedIndex(VectorIndex):
         removed = checked_ids(removals)
         lasting = rows.take(~np.isin(rows.ids, removed)) if removed.size else rows
         with self._writing:
-            if through > self._state.applied_through:
-                state = self._state.without(removed)
+            state = self._state
+            if through > state.applied_through:
+                state = state.without(removed) if removed.size else state
                 state = state.added(lasting, self._limits, self._seal)
                 self._state = replace(state, applied_through=through)
                 # Merge segments where that is due, step by step.

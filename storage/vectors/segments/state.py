@@ -230,8 +230,6 @@ class State:
 
     def without(self, ids: Int64Array) -> State:
         """Delete `ids`; unknown ones are ignored."""
-        if not ids.size:
-            return self
         segments = tuple(
             kept for segment in self.segments if (kept := segment.without(ids)).live_count
         )
