@@ -186,14 +186,11 @@ class ReadText:
     unknown: tuple[str, ...] = ()
 
 
-def read_texts(
-    profile: Profile, routes: Routes, texts: Sequence[str], target: Target
-) -> list[ReadText]:
-    """Leave out of each text what no encoder of its route knows.
+def read_texts(profile: Profile, spaces: Sequence[str], texts: Sequence[str]) -> list[ReadText]:
+    """Leave out of each text what no encoder of its spaces knows.
 
     Compatible forms of letters are one (NFKC), such as full-width ones.
     """
-    spaces = text_spaces(routes, target) if texts else ()
     encoders = [profile.encoder(space) for space in spaces]
     return [_read_text(encoders, text) for text in texts]
 

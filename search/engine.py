@@ -123,16 +123,17 @@ class SearchEngine:
             with self._turns:
                 return self._list(query, scope, Clock())
         terms = query.terms if isinstance(query, ComposedQuery) else (Term(query),)
-        read, unknown = self._read(terms, scope.target)
+        has_text = any(isinstance(term.query, TextQuery) for term in terms)
+        spaces = text_spaces(self._routes, scope.target) if has_text else []
+        read, unknown = self._read(terms, spaces)
         texts = [term.query.text for term in read if isinstance(term.query, TextQuery)]
-        with self._turn(texts, scope.target):
+        with self._turn(spaces, texts):
             return self._search(query, terms, read, unknown, scope)
 
     @contextmanager
-    def _turn(self, texts: Sequence[str], target: Target) -> Iterator[None]:
+    def _turn(self, spaces: Sequence[str], texts: Sequence[str]) -> Iterator[None]:
         """Wait for a turn; the texts of others that wait are encoded meanwhile."""
-        if texts:
-            self._encoding.expect(text_spaces(self._routes, target), texts)
+        self._encoding.expect(spaces, texts)
         with self._turns:
             yield
 
@@ -167,10 +168,11 @@ class SearchEngine:
             first = replace(scope, order=Order.RELEVANCE, offset=0, limit=SORTED_HITS)
             return [sort_by_date(answer, scope) for answer in self.search_texts(queries, first)]
         texts = [query.text for query in queries]
-        read = read_texts(self._profile, self._routes, texts, scope.target)
+        spaces = text_spaces(self._routes, scope.target) if texts else []
+        read = read_texts(self._profile, spaces, texts)
         # Many texts fill batches of their own.
         alone = [item.text for item in read if item.text is not None and len(queries) == 1]
-        with self._turn(alone, scope.target):
+        with self._turn(spaces, alone):
             return self._search_texts(queries, read, scope)
 
     def _search_texts(
@@ -197,10 +199,12 @@ class SearchEngine:
             answers.update(zip(places, self._answer(plan, clock), strict=True))
         return [answers[place] for place in range(len(queries))]
 
-    def _read(self, terms: Sequence[Term], target: Target) -> tuple[list[Term], tuple[str, ...]]:
+    def _read(
+        self, terms: Sequence[Term], spaces: Sequence[str]
+    ) -> tuple[list[Term], tuple[str, ...]]:
         """The terms as the encoders can read them, and the words that they do not know."""
         texts = [term.query.text for term in terms if isinstance(term.query, TextQuery)]
-        reads = iter(read_texts(self._profile, self._routes, texts, target))
+        reads = iter(read_texts(self._profile, spaces, texts))
         kept: list[Term] = []
         unknown: list[str] = []
         for term in terms:
