@@ -14,6 +14,7 @@ turn lasts until it has done twice as much as was added since its last turn, so 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -55,21 +56,29 @@ class JobRunner:
         self._queue = queue
         self._work = work
 
-    def run_until(self, stop: threading.Event, wake: threading.Event | None = None) -> None:
+    def run_until(
+        self,
+        stop: threading.Event,
+        wake: threading.Event | None = None,
+        idle_seconds: float = math.inf,
+    ) -> None:
         """Work on jobs until `stop` is set, even in the middle of one.
 
         Looks for a job every second and whenever `wake` is set; set both to stop an idle runner at
-        once. Raises LeaseHeld if another worker has taken over, HomeError if the catalog can't be
-        used.
+        once. Returns too when there was no job for so many seconds after one. Raises LeaseHeld if
+        another worker has taken over, HomeError if the catalog can't be used.
         """
         wake = threading.Event() if wake is None else wake
-        while not stop.is_set():
+        rests_at = math.inf
+        while not stop.is_set() and time.monotonic() < rests_at:
             wake.clear()
-            match self.run_one(stop):
-                case Outcome.IDLE:
-                    wake.wait(POLL_SECONDS)
-                case Outcome.WAITS:
-                    stop.wait(LEASE_RETRY_SECONDS)
+            outcome = self.run_one(stop)
+            if outcome is Outcome.IDLE:
+                wake.wait(POLL_SECONDS)
+                continue
+            if outcome is Outcome.WAITS:
+                stop.wait(LEASE_RETRY_SECONDS)
+            rests_at = time.monotonic() + idle_seconds
 
     def run_one(self, stop: threading.Event) -> Outcome:
         """Do the next job, if any; see `run_until`."""

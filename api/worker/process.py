@@ -4,7 +4,8 @@
 [--watch NAME [--poll]]` works until SIGTERM or the end of its stdin, which also comes when the
 server is killed. A byte on stdin makes it look for a job at once. It may watch one of the roots. Of
 several workers on one catalog, one works; another takes over when it ends. Models are loaded when
-the first job needs them.
+the first job needs them. A minute after the last job the process executes itself again, which gives
+back their memory; not while it watches a root, because watching begins with a look at every file.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import os
 import signal
 import subprocess
@@ -45,8 +47,11 @@ _Upkeep = Callable[[threading.Event], None]
 
 DONE, CANNOT_WORK = 0, 3
 _NICE = 19
+_MODULE = ("-P", "-m", "regard.api.worker")
 _ROLE_RETRY_SECONDS = 1.0
 _STACKING_PAUSE_SECONDS = 60.0
+# Without a job, after one.
+_IDLE_SECONDS = 60.0
 _FIRST_DELAY_SECONDS, _LAST_DELAY_SECONDS = 0.5, 60.0
 # A worker that died after so long did not fail at its start, and is restarted without delay.
 _STEADY_SECONDS = 60.0
@@ -72,7 +77,7 @@ class WorkerProcess:
         """
         self._environ = dict(os.environ if environ is None else environ)
         self._settings = settings
-        self._command: list[str | bytes] = [sys.executable, "-P", "-m", "regard.api.worker"]
+        self._command: list[str | bytes] = [sys.executable, *_MODULE]
         self._command += ["--home", str(settings.home)]
         for name, folder in roots.items():
             self._command += ["--root", os.fsencode(f"{name}=") + folder]
@@ -197,6 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--ray")
     parser.add_argument("--watch", metavar="NAME")
     parser.add_argument("--poll", action="store_true")
+    arguments = sys.argv[1:] if arguments is None else arguments
     given = parser.parse_args(arguments)
     logging.basicConfig(format="regard worker: %(message)s", stream=sys.stderr)
     stop, wake = threading.Event(), threading.Event()
@@ -211,10 +217,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = replace(Settings.resolve(given.home), ray=given.ray)
         roots = _roots(given.root)
-        work(settings, roots, given.profile, stop, wake, watched=given.watch, is_polled=given.poll)
+        work(
+            *(settings, roots, given.profile, stop, wake),
+            watched=given.watch,
+            is_polled=given.poll,
+            idle_seconds=_IDLE_SECONDS if given.watch is None else math.inf,
+        )
     except RegardError as error:
         _log.error("%s", error)
         return CANNOT_WORK
+    if not stop.is_set():
+        os.execv(sys.executable, [sys.executable, *_MODULE, *arguments])  # noqa: S606
     return DONE
 
 
@@ -227,10 +240,12 @@ def work(
     *,
     watched: str | None = None,
     is_polled: bool = False,
+    idle_seconds: float = math.inf,
 ) -> None:
     """Do jobs until `stop` is set; `wake` makes it look for one at once. Raises RegardError.
 
-    What changes below the root named `watched` becomes jobs.
+    What changes below the root named `watched` becomes jobs. Returns too when there was no job for
+    `idle_seconds` after one.
     """
     from regard.api.library.home import Home, open_home_catalog, open_or_make_home
     from regard.api.library.reading import follow_indexing
@@ -291,7 +306,8 @@ def work(
         while not stop.is_set():
             try:
                 with queue.worker_role(), _beside(*upkeep):
-                    runner.run_until(stop, wake)
+                    runner.run_until(stop, wake, idle_seconds)
+                    return
             except LeaseHeld:
                 # Another worker has the role, and may end at any moment.
                 stop.wait(_ROLE_RETRY_SECONDS)

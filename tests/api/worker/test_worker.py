@@ -239,6 +239,37 @@ def test_a_worker_ends_however_its_server_died(service: Service) -> None:
     service.until(lambda: _is_gone(pid or 0))
 
 
+def test_an_idle_worker_gives_back_the_memory_of_its_models(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays the same process for its server, and later jobs load the models again."""
+    module = (
+        "-c",
+        "from regard.api.worker import process; process._IDLE_SECONDS = 2.0\n"
+        "import sys; sys.exit(process.main())",
+    )
+    monkeypatch.setattr(worker_module, "_MODULE", module)
+    # Not forked: the process must not share what others have loaded.
+    monkeypatch.setattr(worker_module, "subprocess", subprocess)
+    service.photos(3)
+    worker = service.supervised("lite")
+    service.until(service.role)
+    pid = worker.pid
+    process = psutil.Process(pid)
+    at_rest = process.memory_info().rss
+    service.until_state(service.add(), JobState.DONE)
+    laden = process.memory_info().rss
+    assert laden > at_rest + 100e6
+    service.until(lambda: process.memory_info().rss < (at_rest + laden) / 2)
+    service.until(service.role)
+    service.photos(4)
+    ended = service.until_state(service.add(), JobState.DONE)
+    assert ended.report is not None
+    assert (ended.report["indexed"], ended.report["unchanged"]) == (1, 3)
+    assert worker.pid == pid
+    service.library.verify()
+
+
 def test_cancelled_in_the_midst(service: Service, gate: Gate) -> None:
     service.photos()
     gate.let(2)
